@@ -1,0 +1,3 @@
+"""Eddy: a streaming learning loop for LLM agents."""
+
+__version__ = "0.1.0"

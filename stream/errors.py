@@ -1,0 +1,65 @@
+"""Every error Eddy raises, under one root, each saying what happened, what the rule is and what to do."""
+
+from __future__ import annotations
+
+
+class EddyError(Exception):
+    """Root of Eddy's errors.
+
+    Attributes:
+        retriable: whether the same call may succeed later without anything being changed.
+    """
+
+    retriable: bool = False
+
+
+class SettingsError(EddyError, ValueError):
+    """A setting, or several, cannot be used; the message lists all of them."""
+
+
+class MissingExtraError(EddyError, ImportError):
+    """A command needs a package that this installation does not have."""
+
+
+class MalformedRecordError(EddyError, ValueError):
+    """A record of the log cannot be read.
+
+    Attributes:
+        reason: one of `stream.reading.record.REASONS`, the label of the dead letter.
+        detail: what was wrong, with the values, at most 500 characters.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail[:500]
+
+
+class TopicMismatchError(EddyError, RuntimeError):
+    """A topic exists with another shape than Eddy needs."""
+
+
+class BrokerUnavailableError(EddyError, ConnectionError):
+    """The broker cannot be reached or does not answer in time."""
+
+    retriable = True
+
+
+class LogGapError(EddyError, RuntimeError):
+    """A chunk does not follow the last one that was folded."""
+
+
+class CheckpointGapError(EddyError, RuntimeError):
+    """A changelog lacks a part of what its newest checkpoint stands on; it must be read again."""
+
+    retriable = True
+
+
+class OwnershipLostError(EddyError, RuntimeError):
+    """A partition's state was about to be written by a worker that may no longer own it."""
+
+    retriable = True
+
+
+class NotOwnedError(EddyError, RuntimeError):
+    """Another process holds what this one wants to write: an archive, a data folder."""

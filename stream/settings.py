@@ -1,0 +1,146 @@
+"""The settings: environment variables `EDDY_<FIELD>`, then `eddy.toml`, then the defaults here."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from stream.errors import SettingsError
+
+
+class DeclaredArm(BaseModel, extra="forbid"):
+    """An arm as `eddy.toml` declares it, in a table `[[arms]]`."""
+
+    id: str = Field(min_length=1, max_length=1100)
+    """`MODEL`, `MODEL|AGENT`, … as `stream.records.Arm.id` writes it."""
+    usd_per_million_input_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_output_tokens: float | None = Field(default=None, ge=0)
+
+
+class Settings(BaseSettings):
+    """All that a deployment sets."""
+
+    model_config = SettingsConfigDict(env_prefix="EDDY_", env_nested_delimiter="__", toml_file="eddy.toml", extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+    # The broker and how to reach it.
+    bootstrap: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    partitions: int = Field(default=8, ge=1, le=1024)
+    replication_factor: int = Field(default=1, ge=1, le=16)
+    max_record_bytes: int = Field(default=1_000_000, ge=10_000, le=100_000_000)
+
+    # One process.
+    data_dir: Path = Path(".eddy")
+    instance: str = ""
+    """Name of this worker among its siblings, kept over restarts: it makes its membership static. Empty: none."""
+    metrics_host: str = "127.0.0.1"
+    worker_port: int = Field(default=8601, ge=0, le=65535)
+    learner_port: int = Field(default=8600, ge=0, le=65535)
+
+    # What makes the fold id: a change folds the retained log anew.
+    classifier: str = "seed"
+    horizon: int = Field(default=262_144, ge=1, le=2**24)
+    max_classes: int = Field(default=1_000, ge=1)
+    max_arms: int = Field(default=128, ge=1)
+    keep_minutes: int = Field(default=30, ge=1)
+    keep_hours: int = Field(default=24, ge=1)
+    keep_days: int = Field(default=32, ge=1)
+
+    # Durability.
+    checkpoint_interval_s: float = Field(default=1.0, gt=0, le=60)
+    checkpoint_records: int = Field(default=50_000, ge=1)
+    session_timeout_s: float = Field(default=6.0, ge=1, le=300)
+
+    # Deciding.
+    arm: str = "model"
+    """Which fields of an arm are routed over, by comma: `model`, `model,agent`, `model,agent,config`, …"""
+    arms: tuple[DeclaredArm, ...] = ()
+    default_arm: str = ""
+    policy: str = "thompson"
+    min_evidence: int = Field(default=10, ge=1)
+    """Scored traces an arm needs in a class before its draws follow its evidence."""
+    exploration_share: float = Field(default=0.05, ge=0, le=1)
+    half_life_s: float = Field(default=7 * 86_400.0, gt=0)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    max_latency_s: float | None = Field(default=None, gt=0)
+    routing_max_staleness_s: float = Field(default=60.0, gt=0)
+    routing_interval_s: float = Field(default=0.02, gt=0)
+    """Least time between two publications of one class."""
+
+    # Privacy, archive, embedded broker.
+    query_text: Literal["full", "hashed", "none"] = "full"
+    archive_max_age_s: float = Field(default=90 * 86_400.0, gt=0)
+    archive_max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
+    broker_max_bytes: int = Field(default=2_000_000_000, ge=50_000_000)
+    """Resident size at which the embedded broker is recycled."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        faults = []
+        fields = [field.strip() for field in self.arm.split(",")]
+        if unknown := [field for field in fields if field not in ("model", "agent", "config", "adapter")]:
+            faults.append(f"arm names {unknown}, but an arm is made of model, agent, config, adapter")
+        if self.security_protocol.startswith("SASL") and not self.sasl_username:
+            faults.append("security_protocol asks for SASL, but sasl_username is empty; set EDDY_SASL_USERNAME and EDDY_SASL_PASSWORD")
+        if self.arms and self.default_arm and self.default_arm not in {arm.id for arm in self.arms}:
+            faults.append(f"default_arm {self.default_arm!r} is none of the declared arms {[arm.id for arm in self.arms]}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource, file_secret_settings: PydanticBaseSettingsSource) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def arm_fields(self) -> tuple[str, ...]:
+        """The fields of `stream.records.Arm` that are routed over."""
+        named = {field.strip() for field in self.arm.split(",")}
+        return tuple(field for field, name in (("model", "model"), ("agent", "agent"), ("config_version", "config"), ("adapter", "adapter")) if name in named)
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The TLS context for the broker, or None where the connection is plain."""
+        if "SSL" not in self.security_protocol.replace("SASL", ""):
+            return None
+        context = ssl.create_default_context(cafile=str(self.ssl_cafile) if self.ssl_cafile else None)
+        if self.ssl_certfile:
+            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+        return context
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """What every aiokafka client is given to reach the broker."""
+        options: dict[str, Any] = {"bootstrap_servers": self.bootstrap, "security_protocol": self.security_protocol}
+        if "SSL" in self.security_protocol.replace("SASL", ""):
+            options["ssl_context"] = self.ssl_context
+        if self.security_protocol.startswith("SASL"):
+            options |= {"sasl_mechanism": self.sasl_mechanism, "sasl_plain_username": self.sasl_username, "sasl_plain_password": self.sasl_password.get_secret_value()}
+        return options
+
+
+def load(**given: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        given: fields that outrank environment and file.
+
+    Raises:
+        SettingsError: names every field that cannot be used, with the rule it breaks.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        faults = "; ".join(f"{'EDDY_' + '__'.join(map(str, fault['loc'])).upper() if fault['loc'] else 'settings'}: {fault['msg']}" for fault in exc.errors())
+        raise SettingsError(f"{exc.error_count()} setting(s) cannot be used: {faults}; correct them in the environment or in eddy.toml") from exc
