@@ -76,7 +76,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return cls(**dict(zip(names, fields, strict=False)))
 
 
-class Decision(Record):
+class Decision(Record, frozen=True, kw_only=True):
     """Which arm a router chose for a request, and how."""
 
     type: Literal["decision"] = "decision"
@@ -92,7 +92,7 @@ class Decision(Record):
     features: dict[str, float] | None = None
 
 
-class Trace(Record):
+class Trace(Record, frozen=True, kw_only=True):
     """One request as an agent served it. Times are epoch seconds; 0 or absent cost, tokens and latency are unknown."""
 
     type: Literal["trace"] = "trace"
@@ -120,7 +120,7 @@ class Trace(Record):
     decision: Decision | None = None
 
 
-class Feedback(Record):
+class Feedback(Record, frozen=True, kw_only=True):
     """What one rater says of one trace; a later `given_at` of the same rater replaces it."""
 
     type: Literal["feedback"] = "feedback"
@@ -134,7 +134,7 @@ class Feedback(Record):
     comment: str | None = None
 
 
-class Forget(Record):
+class Forget(Record, frozen=True, kw_only=True):
     """Remove a trace from the archive and from what later cycles may use."""
 
     type: Literal["forget"] = "forget"
@@ -149,7 +149,7 @@ class ArmStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of (width in seconds, start in epoch seconds, drawn 0 or 1, then the sums in the order of `stream.fold.totals.Sum`)."""
 
 
-class PartitionStatistics(Record):
+class PartitionStatistics(Record, frozen=True, kw_only=True):
     """The running total of one source partition and query class, at one offset of the log: never a delta."""
 
     fold: str
@@ -181,7 +181,7 @@ class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
     state: ArmState
 
 
-class RoutingUpdate(Record):
+class RoutingUpdate(Record, frozen=True, kw_only=True):
     """What routers draw from for one query class."""
 
     query_class: str
@@ -201,7 +201,7 @@ class RoutingUpdate(Record):
     arms: tuple[ArmRouting, ...]
 
 
-class PolicyParameters(Record):
+class PolicyParameters(Record, frozen=True, kw_only=True):
     """A model that routers evaluate themselves instead of drawing from a table."""
 
     name: str
@@ -210,7 +210,7 @@ class PolicyParameters(Record):
     parameters: dict[str, Any]
 
 
-class Override(Record):
+class Override(Record, frozen=True, kw_only=True):
     """An operator's word over what is learned; a tombstone under its key lifts it."""
 
     kind: OverrideKind
@@ -237,7 +237,7 @@ class Override(Record):
         return self.kind if self.kind == "active_fold" else f"{self.kind}/{self.query_class}"
 
 
-class CycleRequested(Record):
+class CycleRequested(Record, frozen=True, kw_only=True):
     """A learning cycle is asked for."""
 
     type: Literal["requested"] = "requested"
@@ -247,7 +247,7 @@ class CycleRequested(Record):
     evidence: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class CycleStep(Record):
+class CycleStep(Record, frozen=True, kw_only=True):
     """A learning cycle has done one of its steps."""
 
     type: Literal["step"] = "step"
@@ -257,7 +257,7 @@ class CycleStep(Record):
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class CycleFinished(Record):
+class CycleFinished(Record, frozen=True, kw_only=True):
     """A learning cycle has ended."""
 
     type: Literal["finished"] = "finished"
@@ -267,7 +267,7 @@ class CycleFinished(Record):
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class TrainingJob(Record):
+class TrainingJob(Record, frozen=True, kw_only=True):
     """An adapter is to be trained."""
 
     type: Literal["job"] = "job"
@@ -276,7 +276,7 @@ class TrainingJob(Record):
     spec: dict[str, Any]
 
 
-class TrainingClaim(Record):
+class TrainingClaim(Record, frozen=True, kw_only=True):
     """A trainer takes a job; the first claim in the log wins, for its lease."""
 
     type: Literal["claim"] = "claim"
@@ -285,7 +285,7 @@ class TrainingClaim(Record):
     lease_s: float
 
 
-class TrainingProgress(Record):
+class TrainingProgress(Record, frozen=True, kw_only=True):
     """How far a training job has come."""
 
     type: Literal["progress"] = "progress"
@@ -295,7 +295,7 @@ class TrainingProgress(Record):
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class TrainingFinished(Record):
+class TrainingFinished(Record, frozen=True, kw_only=True):
     """A training job has ended."""
 
     type: Literal["finished"] = "finished"
@@ -305,7 +305,7 @@ class TrainingFinished(Record):
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class AgentConfig(Record):
+class AgentConfig(Record, frozen=True, kw_only=True):
     """One version of an agent's configuration."""
 
     agent: str
@@ -313,7 +313,7 @@ class AgentConfig(Record):
     toml: str
 
 
-class Adapter(Record):
+class Adapter(Record, frozen=True, kw_only=True):
     """A trained adapter that may be served."""
 
     name: str
