@@ -1,0 +1,144 @@
+"""Compares what a run left behind with what must be there: states, statistics, dead letters, forwards and counts.
+
+Every function returns sentences, one for each thing that is wrong; none is good.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from stream.fold.totals import Sum
+from stream.records import PartitionStatistics
+from stream.topics import DEAD_LETTERS
+from tests.faults.log import Kind, Sent, partition_of
+from tests.faults.readback import Stood
+
+Cell = tuple[int, str, str, str]
+"""(partition, query class, model, agent)."""
+SUMS_FROM = 3
+"""Where the sums begin in a row of a bucket: behind width, start and drawn."""
+
+
+def difference(expected: Any, found: Any, path: str = "") -> str | None:
+    """Name the first place where two values of JSON differ, or None."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted(expected.keys() | found.keys()):
+            if key not in expected or key not in found:
+                return f"{path}/{key}: {'must not be there' if key not in expected else 'is missing'}"
+            if said := difference(expected[key], found[key], f"{path}/{key}"):
+                return said
+        return None
+    if isinstance(expected, list) and isinstance(found, list):
+        for place, (left, right) in enumerate(zip(expected, found, strict=False)):
+            if said := difference(left, right, f"{path}/{place}"):
+                return said
+        return None if len(expected) == len(found) else f"{path}: {len(found)} entries instead of {len(expected)}"
+    return None if expected == found and type(expected) is type(found) else f"{path}: {str(found)[:200]} instead of {str(expected)[:200]}"
+
+
+def as_json(value: Any) -> Any:
+    """What a value is once it has been through JSON."""
+    return json.loads(json.dumps(value, sort_keys=True))
+
+
+def compare_states(expected: Mapping[int, Any], found: Mapping[int, Any], where: str) -> list[str]:
+    """Compare the canonical state of every partition."""
+    missing = [f"{where} has no partition {number}" for number in expected if number not in found]
+    differences = {number: difference(as_json(expected[number]), as_json(found[number])) for number in expected.keys() & found.keys()}
+    return missing + [f"partition {number} in {where}: {said}" for number, said in sorted(differences.items()) if said]
+
+
+def compare_dead_letters(refused: Iterable[tuple[int, int, str]], log: Mapping[int, Sequence[Stood]], letters: Iterable[Stood]) -> list[str]:
+    """Compare dead letters with what the fold refused.
+
+    Args:
+        refused: (partition, offset, reason) of every record that must have a letter; copies may have the same coordinates only.
+        log: the log itself, for the bytes.
+        letters: the whole dead-letter topic.
+    """
+    reasons = {(partition, offset): reason for partition, offset, reason in refused}
+    records = {(partition, record.offset): record for partition, records in log.items() for record in records}
+    faults, found = [], set()
+    for letter in letters:
+        place = (int(letter.header("eddy-partition") or -1), int(letter.header("eddy-offset") or -1))
+        found.add(place)
+        if place not in reasons:
+            faults.append(f"a dead letter stands for {place}, which the fold takes")
+        elif letter.header("eddy-reason") != reasons[place]:
+            faults.append(f"the dead letter of {place} says {letter.header('eddy-reason')!r} instead of {reasons[place]!r}")
+        elif not _is_untouched(letter, records[place]):
+            faults.append(f"the dead letter of {place} holds other bytes than the record")
+    return faults + [f"the record at {place}, refused as {reason!r}, has no letter on {DEAD_LETTERS.name}" for place, reason in reasons.items() if place not in found]
+
+
+def _is_untouched(letter: Stood, record: Stood) -> bool:
+    value, kept = record.value or b"", letter.value or b""
+    if (cut := letter.header("eddy-cut")) is not None:
+        return int(cut) == len(value) and value.startswith(kept)
+    return kept == value
+
+
+def compare_forwards(misplaced: Iterable[tuple[int, int, bytes, int]], log: Mapping[int, Sequence[Stood]]) -> list[str]:
+    """Find, for every misplaced record (partition, offset, right key, right partition), its copy in the right place."""
+    records = {(partition, record.offset): record for partition, records in log.items() for record in records}
+    copies = {(partition, record.header("eddy-forwarded")): record for partition, records in log.items() for record in records if record.header("eddy-forwarded")}
+    faults = []
+    for partition, offset, key, home in misplaced:
+        copy = copies.get((home, f"{partition}/{offset}"))
+        if copy is None or copy.key != key or copy.value != records[partition, offset].value:
+            faults.append(f"the record at {(partition, offset)} belongs to {home} under {key!r}, but {'no copy' if copy is None else 'another record'} stands there")
+    return faults
+
+
+def compare_published(sent: Iterable[Sent], log: Mapping[int, Sequence[Stood]], refused: Iterable[tuple[int, int, str]]) -> list[str]:
+    """Hold the log against what was sent: all of it stands there, and what was sent as garbage was refused."""
+    standing = Counter((record.key, record.value) for records in log.values() for record in records)
+    rejected = {(partition, offset) for partition, offset, _ in refused}
+    refused_values = Counter((record.key, record.value) for partition, records in log.items() for record in records if (partition, record.offset) in rejected)
+    faults = []
+    for record in sent:
+        if not standing[record.key, record.value]:
+            faults.append(f"{record.kind.value} {record.trace_id} was acknowledged, but is not in the log")
+        if record.kind is Kind.GARBAGE and not refused_values[record.key, record.value]:
+            faults.append(f"garbage was taken: {str(record.value)[:120]}")
+    return faults
+
+
+def count_sent(sent: Iterable[Sent], partitions: int) -> Counter[Cell]:
+    """Count the distinct traces that were sent, by where they must be counted; knows nothing of the fold."""
+    cells = {(record.trace_id): record.cell for record in sent if record.cell is not None}
+    return Counter((partition_of(trace_id.encode(), partitions), *cell) for trace_id, cell in cells.items())
+
+
+def count_learned(statistics: Iterable[PartitionStatistics]) -> Counter[Cell]:
+    """Count the traces that the running totals hold."""
+    counts: Counter[Cell] = Counter()
+    for total in statistics:
+        for arm in total.arms:
+            counts[total.partition, total.query_class, arm.arm.model, arm.arm.agent] += sum(row[SUMS_FROM + Sum.COUNT] for row in arm.buckets)
+    return counts
+
+
+def lost_and_double(sent: Counter[Cell], learned: Counter[Cell]) -> tuple[int, int]:
+    """How many traces were sent and not counted, and how many counted that were not sent, in the classes and arms that were sent."""
+    lost = sum(max(count - learned[cell], 0) for cell, count in sent.items())
+    return lost, sum(max(learned[cell] - count, 0) for cell, count in sent.items())
+
+
+def read_statistics(standing: Mapping[bytes, Stood], fold: str) -> dict[tuple[int, str], PartitionStatistics]:
+    """Decode one fold's totals as they stand on the compacted topic, by partition and class."""
+    totals = [msgspec.json.decode(record.value or b"", type=PartitionStatistics) for record in standing.values()]
+    return {(total.partition, total.query_class): total for total in totals if total.fold == fold}
+
+
+def summed(buckets: Iterable[Sequence[int]]) -> dict[int, list[int]]:
+    """Add up rows of buckets over all times, the drawn apart from the others: what ageing does not change."""
+    sums: dict[int, list[int]] = defaultdict(lambda: [0] * len(Sum))
+    for row in buckets:
+        sums[row[2]] = [left + right for left, right in zip(sums[row[2]], row[SUMS_FROM:], strict=True)]
+    return dict(sums)
