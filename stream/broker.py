@@ -104,7 +104,7 @@ class EmbeddedBroker:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = await _lock(self.data_dir / "broker.lock")
         try:
-            self._port = self._wanted or _usable(remembered_port(self.data_dir)) or _free_port()
+            self._port = self._wanted or _usable(remembered_port(self.data_dir)) or free_port()
             self._process = self._launch(binary)
             await self._answer()
         except BaseException:
@@ -198,6 +198,18 @@ async def answers(host: str, port: int, *, within_s: float = 1.0) -> bool:
         return False
 
 
+def free_port() -> int:
+    """Choose a port of loopback that nobody listens on; another process may take it before it is used.
+
+    Raises:
+        BrokerUnavailableError: too many are taken.
+    """
+    for port in random.sample(PORTS, 100):
+        if _usable(port):
+            return port
+    raise BrokerUnavailableError(f"none of 100 ports between {PORTS.start} and {PORTS.stop} is free on {HOST}, but the embedded broker needs one; give it one by its port")
+
+
 async def _lock(path: Path) -> IO[bytes]:
     deadline = time.monotonic() + LOCK_PATIENCE_S
     lock = path.open("ab")
@@ -221,13 +233,6 @@ def _usable(port: int | None) -> int | None:
         probe.bind((HOST, port or 0))
         return port
     return None
-
-
-def _free_port() -> int:
-    for port in random.sample(PORTS, 100):
-        if _usable(port):
-            return port
-    raise BrokerUnavailableError(f"none of 100 ports between {PORTS.start} and {PORTS.stop} is free on {HOST}, but the embedded broker needs one; give it one by its port")
 
 
 def _write_whole(path: Path, text: str) -> None:

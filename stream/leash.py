@@ -34,7 +34,7 @@ def start(command: Sequence[str], *, at_parent_death: signal.Signals = signal.SI
         options: as of `subprocess.Popen`.
     """
     launcher = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(at_parent_death)), *command]
-    return _keeper.submit(subprocess.Popen, launcher, **options).result()
+    return _keeper.submit(lambda: subprocess.Popen(launcher, **options)).result()
 
 
 def main(arguments: Sequence[str]) -> None:
