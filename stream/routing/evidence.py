@@ -1,0 +1,271 @@
+"""Evidence: what all partitions together say of a class, per routed arm, each trace weighted by its age."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stream.fold.totals import MICRO, Sum
+from stream.records import Arm, PartitionStatistics
+from stream.routing.settings import RoutingSettings, project
+
+ANY_CLASS = "*"
+"""The class that stands for every class without evidence of its own; its evidence is that of all classes together."""
+OVERFLOW = "~overflow"
+NANO_USD, MS = 1e-9, 1e-3
+MINUTE_MS = 60_000
+SOURCES = ("human", "judge", "program", "outcome")
+_FIRST_SUM = 3
+"""A row begins with width, start and drawn."""
+_SOURCE_COLUMNS = tuple(_FIRST_SUM + place for place in (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM, Sum.OUTCOME))
+
+
+class Tally(NamedTuple):
+    """Scores, each weighted by its age.
+
+    Attributes:
+        weight: the scored traces.
+        total: the sum of their scores, in [0, weight].
+        squares: the sum of the squares of their scores, in [0, total].
+    """
+
+    weight: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(self.weight + other.weight, self.total + other.total, self.squares + other.squares)
+
+    def minus(self, other: Tally) -> Tally:
+        """What is left without `other`, never below nothing."""
+        return Tally(*(max(mine - theirs, 0.0) for mine, theirs in zip(self, other, strict=True)))
+
+    def capped(self, most: float) -> Tally:
+        """The same scores, weighing no more than `most` traces together."""
+        share = min(1.0, most / self.weight) if self.weight > 0 else 0.0
+        return Tally(self.weight * share, self.total * share, self.squares * share)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean score in [0, 1], or None where nothing was scored."""
+        return min(max(self.total / self.weight, 0.0), 1.0) if self.weight > 0 else None
+
+
+class Quantity(NamedTuple):
+    """A cost or a latency over the traces where it is known; unknown is never free."""
+
+    weight: float = 0.0
+    total: float = 0.0
+
+    def plus(self, other: Quantity) -> Quantity:
+        """Both together."""
+        return Quantity(self.weight + other.weight, self.total + other.total)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the traces where it is known, or None where it never is."""
+        return self.total / self.weight if self.weight > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmEvidence:
+    """What is known of one routed arm in one class.
+
+    Attributes:
+        drawn: scores of traces whose arm a router drew with a known probability.
+        confounded: scores of the other traces: whoever chose their arm may have known why.
+        prior: what the arm's traces in other classes say, already capped.
+        graded: whether any score lies strictly between 0 and 1.
+        count: traces, of any age that is kept.
+        drawn_count: those of them that a router drew.
+        by_source: scored traces by `SOURCES`; each counts under the best source it has.
+        cost_usd: dollars a trace.
+        latency_s: seconds a trace.
+    """
+
+    arm: Arm
+    id: str
+    drawn: Tally = Tally()
+    confounded: Tally = Tally()
+    prior: Tally = Tally()
+    graded: bool = False
+    count: int = 0
+    drawn_count: int = 0
+    by_source: tuple[int, ...] = (0, 0, 0, 0)
+    cost_usd: Quantity = Quantity()
+    latency_s: Quantity = Quantity()
+    confounded_cap: float = math.inf
+
+    @property
+    def rated_count(self) -> int:
+        """Traces with a score from any source."""
+        return sum(self.by_source)
+
+    @property
+    def believed(self) -> Tally:
+        """What the arm is judged by: its draws, and the others with capped weight."""
+        return self.drawn.plus(self.confounded.capped(self.confounded_cap))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassEvidence:
+    """What is known of one class: its arms, ordered by id."""
+
+    query_class: str
+    arms: tuple[ArmEvidence, ...] = ()
+    log_time_ms: int = 0
+
+    @property
+    def rated_count(self) -> int:
+        """Traces of the class with a score from any source."""
+        return sum(arm.rated_count for arm in self.arms)
+
+    @property
+    def count(self) -> int:
+        """Traces of the class."""
+        return sum(arm.count for arm in self.arms)
+
+    def of(self, arm_id: str) -> ArmEvidence | None:
+        """The evidence of one arm, or None where the class does not know it."""
+        return next((arm for arm in self.arms if arm.id == arm_id), None)
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums of one arm while rows are added."""
+
+    arm: Arm
+    drawn: Tally = Tally()
+    confounded: Tally = Tally()
+    cost_usd: Quantity = Quantity()
+    latency_s: Quantity = Quantity()
+    graded: bool = False
+    count: int = 0
+    drawn_count: int = 0
+    by_source: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+
+    def add(self, row: tuple[int, ...], weight: float) -> None:
+        """Add one bucket whose traces weigh `weight` each."""
+        sources = [row[column] for column in _SOURCE_COLUMNS]
+        total = sum(row[column + 1] for column in _SOURCE_COLUMNS)
+        squares = sum(row[column + 2] for column in _SOURCE_COLUMNS)
+        # A score x in [0, 1] has x² = x only at 0 and 1; the sums are exact, so that one graded score shows.
+        self.graded = self.graded or squares != total * MICRO
+        self._add_scores(row[2], Tally(sum(sources) * weight, total / MICRO * weight, squares / MICRO**2 * weight))
+        self.cost_usd = self.cost_usd.plus(_quantity(row, Sum.COST_KNOWN, weight, NANO_USD))
+        self.latency_s = self.latency_s.plus(_quantity(row, Sum.LATENCY_KNOWN, weight, MS))
+        self.count += row[_FIRST_SUM + Sum.COUNT]
+        self.drawn_count += row[_FIRST_SUM + Sum.COUNT] * row[2]
+        self.by_source = [mine + more for mine, more in zip(self.by_source, sources, strict=True)]
+
+    def _add_scores(self, drawn: int, scores: Tally) -> None:
+        if drawn:
+            self.drawn = self.drawn.plus(scores)
+        else:
+            self.confounded = self.confounded.plus(scores)
+
+    def merge(self, other: _Sums | ArmEvidence) -> None:
+        """Add what another partition, or another class, says of the same arm."""
+        self.drawn = self.drawn.plus(other.drawn)
+        self.confounded = self.confounded.plus(other.confounded)
+        self.cost_usd = self.cost_usd.plus(other.cost_usd)
+        self.latency_s = self.latency_s.plus(other.latency_s)
+        self.graded = self.graded or other.graded
+        self.count += other.count
+        self.drawn_count += other.drawn_count
+        self.by_source = [mine + more for mine, more in zip(self.by_source, other.by_source, strict=True)]
+
+
+def _quantity(row: tuple[int, ...], known: Sum, weight: float, unit: float) -> Quantity:
+    place = _FIRST_SUM + known
+    return Quantity(row[place] * weight, row[place + 1] * unit * weight)
+
+
+class Ages:
+    """How much a bucket weighs at one moment of the log.
+
+    A bucket's age is that of its middle, and no less than nothing; the moment is the end of the minute that the greatest
+    log time lies in, so that evidence changes once a minute where nothing new comes in.
+
+    Example:
+        >>> ages = Ages(log_time_ms=3_600_000, half_life_s=1800.0, keep_s=86_400)
+        >>> ages.weight(3600, 0)
+        0.5
+    """
+
+    def __init__(self, *, log_time_ms: int, half_life_s: float, keep_s: int) -> None:
+        self.moment_s = -(-log_time_ms // MINUTE_MS) * 60
+        self._half_life_s = half_life_s
+        self._keep_s = keep_s
+        self._weights: dict[tuple[int, int], float | None] = {}
+
+    def weight(self, width_s: int, start_s: int) -> float | None:
+        """What a trace of the bucket weighs, in [0, 1]; None where the bucket is retired."""
+        key = (width_s, start_s)
+        if key not in self._weights:
+            self._weights[key] = self._weigh(width_s, start_s)
+        return self._weights[key]
+
+    def _weigh(self, width_s: int, start_s: int) -> float | None:
+        if self.moment_s - (start_s + width_s) >= self._keep_s:
+            return None
+        age_s = max(self.moment_s - start_s - width_s / 2, 0.0)
+        return float(2.0 ** -min(age_s / self._half_life_s, 1000.0))
+
+
+def reduce_partition(statistics: PartitionStatistics, ages: Ages, fields: tuple[str, ...]) -> dict[str, _Sums]:
+    """Sum the buckets of one partition, by routed arm; overflow and nameless arms cannot be served and are left out."""
+    reduced: dict[str, _Sums] = {}
+    for statistic in statistics.arms:
+        arm = project(statistic.arm, fields)
+        if not arm.id or OVERFLOW in (arm.model, arm.agent):
+            continue
+        for row in statistic.buckets:
+            weight = ages.weight(row[0], row[1])
+            if weight is not None:
+                reduced.setdefault(arm.id, _Sums(arm)).add(row, weight)
+    return reduced
+
+
+def merge(parts: Iterable[Mapping[str, _Sums] | Mapping[str, ArmEvidence]]) -> dict[str, _Sums]:
+    """Merge what several partitions, or classes, say, by arm."""
+    merged: dict[str, _Sums] = {}
+    for part in parts:
+        for arm_id, sums in part.items():
+            merged.setdefault(arm_id, _Sums(sums.arm)).merge(sums)
+    return merged
+
+
+def class_evidence(
+    query_class: str,
+    sums: Mapping[str, _Sums],
+    settings: RoutingSettings,
+    *,
+    priors: Mapping[str, Tally] | None = None,
+    log_time_ms: int = 0,
+) -> ClassEvidence:
+    """Make a class's evidence out of its merged sums; arms that need no trace are there without any."""
+    known = {arm.id: _Sums(arm) for arm in settings.known_arms} | dict(sums)
+    priors = priors or {}
+    arms = tuple(_arm_evidence(known[arm_id], priors.get(arm_id, Tally()), settings) for arm_id in sorted(known))
+    return ClassEvidence(query_class=query_class, arms=arms, log_time_ms=log_time_ms)
+
+
+def _arm_evidence(sums: _Sums, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
+    return ArmEvidence(
+        arm=sums.arm,
+        id=sums.arm.id,
+        drawn=sums.drawn,
+        confounded=sums.confounded,
+        prior=prior.capped(settings.pooled_cap),
+        graded=sums.graded,
+        count=sums.count,
+        drawn_count=sums.drawn_count,
+        by_source=tuple(sums.by_source),
+        cost_usd=sums.cost_usd,
+        latency_s=sums.latency_s,
+        confounded_cap=settings.confounded_cap,
+    )

@@ -1,0 +1,85 @@
+"""The settings of routing, as one frozen value that the pure library is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stream.records import Arm
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+DAY_S = 86_400
+ARM_FIELDS = ("model", "agent", "config_version", "adapter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingSettings:
+    """All that routing depends on besides the evidence.
+
+    Attributes:
+        arm_fields: the fields of an arm that are routed over; evidence is merged over the others.
+        declared: arms that may be drawn before any trace has shown them.
+        default_arm: the arm that serves while nothing is known, or None.
+        policy: a name of `stream.routing.registry`.
+        min_evidence: scored traces that a class needs before its evidence leads, and an arm before it counts as explored.
+        exploration_share: share of draws, in [0, 1], that explores whatever the evidence says; one total over all arms.
+        half_life_s: age, in seconds of log time, at which a trace counts half.
+        alpha: chance, in (0, 1), that a class ever names a best arm that is not the best.
+        keep_s: age, in seconds of log time, at which a bucket is retired.
+        interval_s: least time between two looks at one class.
+        max_staleness_s: greatest age of a published update.
+        confounded_cap: most that traces which no router drew weigh together in one arm, in traces. At 20, a bias of .1 in
+            them is down to .02 after eighty draws (20 / (20 + 80) of it is left), and a difference of .3 still shows.
+        pooled_cap: most that an arm's traces in other classes weigh, in traces.
+        move: change of a probability that is worth an update of its own.
+    """
+
+    arm_fields: tuple[str, ...] = ("model",)
+    declared: tuple[Arm, ...] = ()
+    default_arm: Arm | None = None
+    policy: str = "thompson"
+    min_evidence: int = 10
+    exploration_share: float = 0.05
+    half_life_s: float = 7.0 * DAY_S
+    alpha: float = 0.05
+    keep_s: int = 32 * DAY_S
+    interval_s: float = 0.02
+    max_staleness_s: float = 60.0
+    confounded_cap: float = 20.0
+    pooled_cap: float = 4.0
+    move: float = 0.01
+
+    @classmethod
+    def of(cls, settings: Settings) -> RoutingSettings:
+        """Take what concerns routing out of the deployment's settings."""
+        fields = settings.arm_fields
+        return cls(
+            arm_fields=fields,
+            declared=tuple(project(Arm.parse(declared.id), fields) for declared in settings.arms),
+            default_arm=project(Arm.parse(settings.default_arm), fields) if settings.default_arm else None,
+            policy=settings.policy,
+            min_evidence=settings.min_evidence,
+            exploration_share=settings.exploration_share,
+            half_life_s=settings.half_life_s,
+            alpha=round(1.0 - settings.confidence, 12),
+            keep_s=settings.keep_days * DAY_S,
+            interval_s=settings.routing_interval_s,
+            max_staleness_s=settings.routing_max_staleness_s,
+        )
+
+    @property
+    def known_arms(self) -> tuple[Arm, ...]:
+        """The arms that need no trace to be drawn: the declared ones and the default one."""
+        return self.declared + ((self.default_arm,) if self.default_arm else ())
+
+
+def project(arm: Arm, fields: tuple[str, ...]) -> Arm:
+    """Leave only the routed fields of an arm.
+
+    Example:
+        >>> project(Arm(model="m", agent="react"), ("model",)).id
+        'm'
+    """
+    return Arm(**{field: getattr(arm, field) for field in fields})
