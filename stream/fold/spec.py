@@ -1,0 +1,61 @@
+"""What makes two folds differ: a change of any of it folds the retained log anew, under another id."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import astuple, dataclass
+from typing import Protocol
+
+FOLD_VERSION = 1
+"""Version of the fold's code; raised whenever the golden log in `tests/golden` folds to another state."""
+
+
+class FoldSettings(Protocol):
+    """The settings that a fold is specified by; `stream.settings.Settings` has them."""
+
+    partitions: int
+    horizon: int
+    max_classes: int
+    max_arms: int
+    keep_minutes: int
+    keep_hours: int
+    keep_days: int
+    classifier: str
+    max_record_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldSpec:
+    """All that makes two folds differ.
+
+    Attributes:
+        partitions: how many the log has; a record's key says which one it belongs to.
+        horizon: entries of a partition's join index.
+        max_classes: query classes kept apart; what is beyond goes to the overflow class.
+        max_arms: arms kept apart in one class; what is beyond goes to the overflow arm.
+        keep_minutes: minutes kept apart before they are merged into their hour.
+        keep_hours: hours kept apart before they are merged into their day.
+        keep_days: days kept before they are dropped.
+        classifier: name of the classifier for traces that name no class.
+        max_record_bytes: size above which a record is refused.
+    """
+
+    partitions: int
+    horizon: int
+    max_classes: int
+    max_arms: int
+    keep_minutes: int
+    keep_hours: int
+    keep_days: int
+    classifier: str
+    max_record_bytes: int
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits over all fields and the version of the fold's code."""
+        return hashlib.sha256(repr((FOLD_VERSION, *astuple(self))).encode()).hexdigest()[:12]
+
+    @classmethod
+    def of(cls, settings: FoldSettings) -> FoldSpec:
+        """Take what specifies the fold out of a deployment's settings."""
+        return cls(**{name: getattr(settings, name) for name in cls.__slots__})
