@@ -1,0 +1,74 @@
+"""Serves `/metrics`, `/live` and `/ready` of one process, and `/state` where a setting allows it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Check = Callable[[], str]
+"""Says what is wrong, in a few words; empty: nothing is."""
+
+
+class HealthServer:
+    """A small web server.
+
+    Args:
+        host: address to listen on.
+        port: 0 takes a free one.
+        address_file: where host and port are written once it listens.
+        is_live: what is wrong so that the process should be restarted.
+        is_ready: what keeps it from working.
+        states: the canonical state of each partition held, by number; None where it is not to be seen.
+    """
+
+    def __init__(self, *, host: str, port: int, address_file: Path, is_live: Check, is_ready: Check, states: Callable[[], Mapping[int, Any]] | None = None) -> None:
+        self._host, self._port, self._address_file, self._states = host, port, address_file, states
+        self._application = web.Application()
+        self._application.add_routes([web.get("/metrics", _metrics), web.get("/live", _checked(is_live)), web.get("/ready", _checked(is_ready))])
+        if states is not None:
+            self._application.router.add_get("/state", self._state)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen, and write down where."""
+        self._runner = web.AppRunner(self._application, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        self._port = self._runner.addresses[0][1]
+        self._address_file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._address_file.with_suffix(".tmp")
+        draft.write_text(json.dumps({"host": self._host, "port": self._port, "pid": os.getpid()}))
+        draft.replace(self._address_file)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _state(self, request: web.Request) -> web.Response:
+        """Canonical states: of one partition with `?partition=N`, of all that are held without."""
+        held = self._states() if self._states is not None else {}
+        wanted = request.query.get("partition")
+        if wanted is None:
+            return web.json_response({str(number): state for number, state in held.items()})
+        if not wanted.isdigit() or int(wanted) not in held:
+            return web.json_response({"error": f"partition {wanted!r} is not held here, but only these are: {sorted(held)}"}, status=404)
+        return web.json_response(held[int(wanted)])
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _checked(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        wrong = check()
+        return web.Response(text=wrong or "ok", status=503 if wrong else 200)
+
+    return answer

@@ -1,0 +1,18 @@
+"""What is overridden in faust-streaming 0.15.3 and aiokafka 0.14: one file an override, with its reason.
+
+| file | overrides | because |
+|---|---|---|
+| `chunks` | `Consumer.getmany`, `Schema.compile` | one event at a time costs forty times what reading does |
+| `drain` | `Consumer._drain_messages` | it makes four helper tasks a message |
+| `idle` | `Consumer._wait_next_records`, `_getmany` | it sleeps a second when nothing is open, and fetches everything when nothing is left |
+| `commits` | `Consumer._new_offset`, `_add_gap` | only what is durable may be committed |
+| `seeking` | `Consumer.perform_seek` | the recovered state decides where to read on, not the group's offset |
+| `resuming` | `Consumer.resume_partitions`, `pause_partitions`, `resume_flow` | records read before the queues are emptied are lost |
+| `high_watermark` | `AIOKafkaConsumerThread._highwaters` | Tansu's ListOffsets stops before the last batch |
+| `fetch_wait` | `AIOKafkaConsumerThread._create_worker_consumer` | 1.5 s are hard-coded, and Tansu does not wake a long poll |
+| `heartbeat` | `GroupCoordinator._do_heartbeat` | who may write depends on when the group last heard of us |
+| `recovery` | `Store.apply_changelog_batch` and others | the last write must not win, and nothing is decoded twice |
+
+`pins` holds the fingerprints of the overridden methods; a test fails when one of them changes upstream. `probe` overrides nothing:
+it reads single records and the ends of logs, outside the group.
+"""

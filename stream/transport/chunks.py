@@ -1,0 +1,57 @@
+"""One Faust event per fetched list of records, for the source topics; changelogs keep the stock path.
+
+Overrides `Consumer.getmany`: a Faust event costs some 210 us, reading a record 10 us, so the event becomes the list. The stock
+method also seeks to the committed offsets when the flow is stopped; here the recovered state alone decides that (`seeking`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import ConsumerMessage
+from faust.types.tuples import TP
+
+
+class ChunkSchema(faust.Schema):
+    """Hands a chunk on as it is: the fold reads records itself, and a record it cannot read is a dead letter, not an exception."""
+
+    def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
+        """Return a decoder that does not decode."""
+        create_event = app.create_event
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return create_event(message.key, message.value, message.headers, message)
+
+        return decode
+
+
+class ChunkedFetch(driver.Consumer):
+    """A consumer whose messages from source topics hold the list of fetched records as their value."""
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """Fetch, and yield one message per source partition, one per record of a changelog."""
+        fetched, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        for partition, records in (fetched or {}).items():
+            tp = TP(partition.topic, partition.partition)
+            if not records or not (active is None or tp in active or tp in self._buffered_partitions):
+                continue
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            for message in self._messages(tp, records, generation):
+                if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
+                    return
+                yield tp, message
+
+    def _messages(self, tp: TP, records: Sequence[Any], generation: int) -> Iterator[Any]:
+        if tp.topic in self.transport.sources:
+            yield _chunk(tp, records, generation)
+        else:
+            yield from (self._to_message(tp, record) for record in records)
+
+
+def _chunk(tp: TP, records: Sequence[Any], generation: int) -> Any:
+    last = records[-1]
+    return ConsumerMessage(tp.topic, tp.partition, last.offset, (last.timestamp or 0) / 1000.0, last.timestamp_type, None, None, records, None, 0, 0, tp, generation_id=generation)
