@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from stream import leash
-from stream.broker import HOST, answers, free_port
+from stream.broker import HOST, PORTS, answers, free_port
 from stream.errors import BrokerUnavailableError, MissingExtraError
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ READY_S = 60.0
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers={host}:{controller_port}
+controller.quorum.voters=1@{host}:{controller_port}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
@@ -48,6 +48,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 auto.create.topics.enable=false
 log.cleaner.dedupe.buffer.size=16777216
 """
@@ -101,17 +103,16 @@ class KafkaBroker:
     @property
     def compactions(self) -> int:
         """How many logs the cleaner has cleaned since the data folder was made."""
-        return self.log_path.read_text(errors="replace").count("Cleaning log ") if self.log_path.exists() else 0
+        return self.log_path.read_text(errors="replace").count(" cleaned log ") if self.log_path.exists() else 0
 
     async def start(self) -> str:
         """Format the folder if it is new, start, and wait until the broker serves."""
-        jars = await asyncio.to_thread(fetch)
+        jars, blank = await asyncio.to_thread(fetch)
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(self._format, jars)
+        self._format(blank)
         started_before = self._starts()
         with self.log_path.open("ab") as log:
-            options = ["-Xmx1g", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={HERE / 'log4j2.yaml'}"]
-            self._process = leash.start(self._java(jars, *options, "kafka.Kafka", str(self._config)), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            self._process = leash.start(java(jars, "-Xmx1g", "-Xms128m", "kafka.Kafka", str(self._config)), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + READY_S
         while self.pid is not None and time.monotonic() < deadline:
             if self._starts() > started_before and await answers(HOST, self._port):
@@ -146,46 +147,50 @@ class KafkaBroker:
     def _starts(self) -> int:
         return self.log_path.read_text(errors="replace").count("Kafka Server started") if self.log_path.exists() else 0
 
-    def _format(self, jars: Path) -> None:
+    def _format(self, blank: Path) -> None:
         logs = self.data_dir / "logs"
         self._config.write_text(PROPERTIES.format(host=HOST, port=self._port, controller_port=self._controller_port, logs=logs) + self._properties)
-        if not (logs / "meta.properties").exists():
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            command = self._java(jars, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self._config))
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise BrokerUnavailableError(f"Kafka's storage tool ended with {done.returncode}, but a new folder must be formatted: {done.stdout[-500:]}{done.stderr[-500:]}")
-
-    @staticmethod
-    def _java(jars: Path, *arguments: str) -> list[str]:
-        return ["java", "-cp", f"{jars}/*", *arguments]
+        if not logs.exists():
+            shutil.copytree(blank, logs)
 
 
-def fetch() -> Path:
-    """Fetch the jars into the checkout's cache unless they are there; returns their folder.
+def fetch() -> tuple[Path, Path]:
+    """Fetch the jars into the checkout's cache unless they are there.
+
+    Returns:
+        The folder of the jars, and a formatted, empty log folder to copy (the storage tool takes longer to start than the broker).
 
     Raises:
-        MissingExtraError: java or Maven is not installed, or Maven cannot fetch them.
+        MissingExtraError: java or Maven is not installed, or one of them fails.
     """
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
             raise MissingExtraError(f"{program} is not installed, but Kafka is fetched by Maven and runs on Java 17; install Debian's packages default-jre-headless and maven")
     CACHE.mkdir(exist_ok=True)
+    jars, blank, stamp = CACHE / "jars", CACHE / "blank", CACHE / "pom.xml"
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _fetch_once()
+        if not stamp.exists() or stamp.read_bytes() != POM.read_bytes():
+            shutil.rmtree(jars, ignore_errors=True)
+            shutil.rmtree(blank, ignore_errors=True)
+            _tool("mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime")
+            config = CACHE / "blank.properties"
+            config.write_text(PROPERTIES.format(host=HOST, port=PORTS.start, controller_port=PORTS.stop, logs=blank))
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            _tool(*java(jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)))
+            shutil.copyfile(POM, stamp)
+    return jars, blank
 
 
-def _fetch_once() -> Path:
-    jars, stamp = CACHE / "jars", CACHE / "pom.xml"
-    if not stamp.exists() or stamp.read_bytes() != POM.read_bytes():
-        shutil.rmtree(jars, ignore_errors=True)
-        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise MissingExtraError(f"Maven ended with {done.returncode}, but the tests on Kafka need its jars: {done.stdout[-1000:]}{done.stderr[-500:]}")
-        shutil.copyfile(POM, stamp)
-    return jars
+def java(jars: Path, *arguments: str) -> list[str]:
+    """A command that runs one of Kafka's classes."""
+    return ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", f"-Dlog4j2.configurationFile={HERE / 'log4j2.yaml'}", *arguments]
+
+
+def _tool(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MissingExtraError(f"{command[0]} ended with {done.returncode}, but the tests on Kafka need what it does: {done.stdout[-1000:]}{done.stderr[-500:]}")
 
 
 async def _run(data_dir: Path) -> None:
@@ -199,4 +204,4 @@ if __name__ == "__main__":
         with suppress(KeyboardInterrupt):
             asyncio.run(_run(Path(sys.argv[1])))
     else:
-        print(fetch())
+        print(fetch()[0])
