@@ -1,0 +1,101 @@
+"""What the commands share: settings that find the local broker, output for people and machines, one-sentence errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+T = TypeVar("T")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+"""Every command that prints takes it."""
+FAILED = 1
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; where nobody names a broker, take the one that `eddy up` left in the data folder.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+    """
+    from stream.broker import HOST, remembered_port
+    from stream.settings import load
+
+    settings = load(**{name: value for name, value in given.items() if value is not None})
+    if "bootstrap" not in settings.model_fields_set and (port := remembered_port(settings.data_dir)) is not None:
+        return settings.model_copy(update={"bootstrap": f"{HOST}:{port}"})
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run what talks to the broker, turning its client's errors into one sentence.
+
+    Raises:
+        BrokerUnavailableError: the broker is away, or refuses.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    from aiokafka.errors import KafkaError
+
+    from stream.errors import BrokerUnavailableError
+
+    try:
+        return asyncio.run(work)
+    except KafkaError as exc:
+        raise BrokerUnavailableError(f"the broker refused ({type(exc).__name__}: {exc}), but this needs its answer; `eddy doctor` says what is wrong") from exc
+
+
+def report(exc: Exception) -> int:
+    """Print an error as one sentence on stderr; returns the exit status."""
+    print(f"eddy: {exc}", file=sys.stderr)
+    return FAILED
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the result: on stderr, so that piped output stays clean."""
+    print(text, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print one value for machines."""
+    print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def plain(text: str, *, most: int = 200) -> str:
+    r"""Make untrusted text fit for a terminal: control characters are written out, what is too long is cut.
+
+    Example:
+        >>> plain("a\x1b[31mb")
+        'a\\x1b[31mb'
+    """
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[: most + 1])
+    return shown if len(text) <= most else shown[:most] + "…"
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> None:
+    """Print a table for people; every cell is taken as text, never as markup."""
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(table_of(columns, rows, title=title))
+
+
+def table_of(columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> Any:
+    """Lay out a table for people; the first column is text, the others stand to the right."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, title=Text(plain(title)) if title else None, title_justify="left", pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", overflow="fold" if place == 0 else "ellipsis", no_wrap=place > 0)
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    return table

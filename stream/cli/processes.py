@@ -1,0 +1,54 @@
+"""`eddy up`, `worker`, `learner` and `demo`: what runs until it is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream.cli.common import FAILED, load_settings, run
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (up, worker, learner, demo):
+        app.command()(command)
+
+
+def up(
+    broker: Annotated[str | None, typer.Option("--broker", metavar="HOST:PORT", help="Use this Kafka instead of starting a broker.")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where everything is kept; .eddy when not given.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Worker processes.")] = 1,
+) -> None:
+    """Run the whole loop on this machine until Ctrl-C: broker, workers, learner and page."""
+    from stream.cli.running import run_up
+
+    given = {"bootstrap": broker, "data_dir": data_dir}
+    run(run_up(load_settings(**given), embedded=broker is None, workers=workers))
+
+
+def worker() -> None:
+    """Run one worker: it folds traces and publishes what is learned. More of them share the partitions."""
+    from stream.app import main
+
+    main(load_settings())
+
+
+def learner() -> None:
+    """Run the learner: it archives the log and serves the page. There is one."""
+    from stream.learner import main
+
+    main(load_settings())
+
+
+def demo(
+    seconds: Annotated[float, typer.Option("--seconds", envvar="DEMO_S", min=1.0, max=86_400.0, help="How long requests are made.")] = 60.0,
+    rate: Annotated[float, typer.Option("--rate", min=1.0, max=2_000.0, help="Requests a second.")] = 100.0,
+    seed: Annotated[int, typer.Option("--seed", help="Which queries come, and what is drawn.")] = 0,
+) -> None:
+    """Watch it learn: everything as `eddy up` in a folder of its own, and a fleet of simulated agents with known rewards."""
+    from stream.demo.run import run_demo
+
+    if not run(run_demo(seconds=seconds, rate_per_s=rate, seed=seed)):
+        raise typer.Exit(FAILED)

@@ -1,0 +1,147 @@
+"""Publishes a file of JSON lines: every good line as it stands, every bad one named by its number."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from stream.cli.common import note, plain
+from stream.errors import EddyError, MalformedRecordError
+from stream.topics import TRACES
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from stream.settings import Settings
+
+GZIP_MAGIC = b"\x1f\x8b"
+MOST_REPORTED = 20
+"""Bad lines that are told one by one; the rest is only counted."""
+BREATH = 512
+"""Lines between two moments in which other tasks run: a producer that never waits starves its own sender."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What became of a file's lines."""
+
+    published: int = 0
+    skipped: int = 0
+    refused: int = 0
+    took_s: float = 0.0
+    bad_lines: list[dict[str, Any]] = field(default_factory=list)
+
+
+async def publish_file(settings: Settings, path: Path, *, rate_per_s: float | None, quiet: bool) -> Summary:
+    """Publish a file.
+
+    Args:
+        settings: how the broker is reached.
+        path: JSON lines, gzip or not; `-` is standard input.
+        rate_per_s: at most so many records a second; None is as fast as the broker takes them.
+        quiet: no progress bar and no bad line on stderr; the summary has the first ones.
+
+    Raises:
+        EddyError: the file cannot be read.
+    """
+    from stream.cli.sending import producing
+
+    summary, started_s = Summary(), time.monotonic()
+    with _opened(path) as (lines, raw, size), _progress(size, quiet=quiet) as advance:
+        async with producing(settings, TRACES.name) as producer:
+            for number, line in enumerate(lines, 1):
+                await _publish_line(settings, producer, number, line, summary, quiet=quiet)
+                if number % BREATH == 0 or rate_per_s:
+                    advance(raw.tell() if raw.seekable() else 0)
+                    await asyncio.sleep(_ahead_s(summary.published, rate_per_s, time.monotonic() - started_s))
+            await producer.flush()
+        advance(size)
+    summary.took_s = time.monotonic() - started_s
+    return summary
+
+
+async def _publish_line(settings: Settings, producer: AIOKafkaProducer, number: int, line: bytes, summary: Summary, *, quiet: bool) -> None:
+    value = line.strip()
+    if not value:
+        return
+    try:
+        key = key_of(value, max_bytes=settings.max_record_bytes)
+    except MalformedRecordError as exc:
+        _skip(number, exc, summary, quiet=quiet)
+        return
+    sent = await producer.send(TRACES.name, value, key=key)
+    sent.add_done_callback(lambda future: _count(future, summary))
+
+
+def key_of(value: bytes, *, max_bytes: int) -> bytes:
+    """Read a line as the worker will, and return the key it belongs under.
+
+    Raises:
+        MalformedRecordError: the worker would put it among the dead letters.
+    """
+    from stream.reading.record import read_record
+
+    return read_record(value, max_bytes=max_bytes, classify=lambda query: "").trace_id.encode()
+
+
+def _skip(number: int, exc: MalformedRecordError, summary: Summary, *, quiet: bool) -> None:
+    summary.skipped += 1
+    if summary.skipped <= MOST_REPORTED:
+        summary.bad_lines.append({"line": number, "reason": exc.reason, "detail": exc.detail})
+    if quiet:
+        return
+    if summary.skipped <= MOST_REPORTED:
+        note(f"line {number} skipped: {exc.reason}: {plain(exc.detail)}")
+    elif summary.skipped == MOST_REPORTED + 1:
+        note("more bad lines follow; they are only counted")
+
+
+def _count(sent: asyncio.Future[Any], summary: Summary) -> None:
+    if sent.cancelled() or sent.exception() is not None:
+        summary.refused += 1
+    else:
+        summary.published += 1
+
+
+def _ahead_s(published: int, rate_per_s: float | None, elapsed_s: float) -> float:
+    return max(0.0, published / rate_per_s - elapsed_s) if rate_per_s else 0.0
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Iterator[bytes], IO[bytes], int]]:
+    """Open a file; yields its lines, the raw file whose position tells how far reading has come, and the raw size."""
+    try:
+        if str(path) == "-":
+            yield _lines(sys.stdin.buffer), sys.stdin.buffer, 0
+            return
+        with path.open("rb") as raw:
+            yield _lines(raw), raw, path.stat().st_size
+    except (OSError, EOFError) as exc:
+        raise EddyError(
+            f"{path} cannot be read ({exc.strerror if isinstance(exc, OSError) and exc.strerror else exc}), but publish needs JSON lines, gzip or not; look at the path"
+        ) from exc
+
+
+def _lines(raw: IO[bytes]) -> Iterator[bytes]:
+    buffered = io.BufferedReader(raw) if isinstance(raw, io.RawIOBase) else raw
+    start = buffered.peek(2)[:2] if isinstance(buffered, io.BufferedReader) else b""
+    return iter(gzip.GzipFile(fileobj=buffered) if start == GZIP_MAGIC else buffered)
+
+
+@contextmanager
+def _progress(size: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(TextColumn("publishing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("publishing", total=size or None)
+        yield lambda position: bar.update(task, completed=position)

@@ -1,0 +1,102 @@
+"""Folds the retained log anew under the settings of now, and names that fold active once it has caught up.
+
+1. Start a worker with these settings: another fold is another consumer group, so it reads the log from its start and
+   publishes nothing while another fold is active.
+2. Watch its committed offsets until they reach the ends of the log as they were a look ago.
+3. Name its fold active on `eddy.overrides`; workers of the other fold stop publishing when they read that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from stream.cli.common import note, plain
+from stream.records import Override
+from stream.topics import OVERRIDES, TRACES
+
+if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
+    from stream.settings import Settings
+
+LOOK_S = 1.0
+
+
+async def rebuild_fold(settings: Settings, *, start_worker: bool, quiet: bool) -> dict[str, Any]:
+    """Rebuild; returns `fold`, `records` read, and `was_active` where there was nothing to do."""
+    from stream.cli.routes import read_overview
+    from stream.cli.sending import send_record
+    from stream.fold.spec import FoldSpec
+
+    fold = FoldSpec.of(settings).id
+    if (await read_overview(settings)).fold == fold:
+        return {"fold": fold, "records": 0, "was_active": True}
+    async with _worker(settings, start=start_worker):  # 1
+        records = await _caught_up(settings, f"eddy-{fold}", quiet=quiet)  # 2
+        override = Override(kind="active_fold", fold=fold, reason="eddy rebuild", given_at=time.time())
+        await send_record(settings, OVERRIDES.name, override.key, override)  # 3
+    return {"fold": fold, "records": records, "was_active": False}
+
+
+@asynccontextmanager
+async def _worker(settings: Settings, *, start: bool) -> AsyncIterator[None]:
+    from stream.children import Child
+
+    log_path = settings.data_dir / "logs" / "rebuild.log"
+    environment = {"EDDY_BOOTSTRAP": settings.bootstrap, "EDDY_INSTANCE": "rebuild", "EDDY_WORKER_PORT": "0"}
+    child = Child("rebuild", "worker", environment=environment, log_path=log_path, say=lambda text: note(plain(text, most=600)))
+    if start:
+        child.start()
+    try:
+        yield
+    finally:
+        await child.end(in_order=True)
+
+
+async def _caught_up(settings: Settings, group: str, *, quiet: bool) -> int:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    admin = AIOKafkaAdminClient(**settings.client_options)
+    await admin.start()
+    try:
+        with _progress(quiet=quiet) as advance:
+            ends = await _ends(settings)
+            while not has_reached(committed := await _committed(admin, group), ends):
+                advance(sum(min(committed.get(partition, 0), end) for partition, end in ends.items()), sum(ends.values()))
+                await asyncio.sleep(LOOK_S)
+                ends = await _ends(settings) if has_reached(committed, ends) else ends
+        return sum(ends.values())
+    finally:
+        await admin.close()
+
+
+def has_reached(committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:
+    """Tell whether every partition that has records is committed to its end."""
+    return all(committed.get(partition, 0) >= end for partition, end in ends.items())
+
+
+async def _ends(settings: Settings) -> dict[TopicPartition, int]:
+    from stream.topic_reader import reading
+
+    async with reading(settings, TRACES.name) as reader:
+        return await reader.ends()
+
+
+async def _committed(admin: Any, group: str) -> dict[TopicPartition, int]:
+    offsets = await admin.list_consumer_group_offsets(group)
+    return {partition: entry.offset for partition, entry in offsets.items() if partition.topic == TRACES.name}
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("folding", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

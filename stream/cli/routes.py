@@ -1,0 +1,157 @@
+"""`eddy routes`: what routers draw from now, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream.cli.common import JsonOption, load_settings, note, plain, print_json, run, table_of
+
+if TYPE_CHECKING:
+    from stream.overview import Overview
+    from stream.settings import Settings
+
+COLUMNS = ("arm", "share", "mean", "interval", "traces", "rated", "cost", "latency", "state")
+REDRAW_S = 0.5
+
+routes = typer.Typer(help="What routers draw from now, per query class.", invoke_without_command=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.add_typer(routes, name="routes")
+
+
+@routes.callback()
+def show(
+    context: typer.Context,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on and show every change; with --json one line per change.")] = False,
+) -> None:
+    """Show every class: traces counted, and per arm its share of draws, mean reward with interval, cost and latency."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = load_settings()
+    if watch:
+        _watch(settings, as_json=as_json)
+        return
+    report = run(read_overview(settings)).report()
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+@routes.command()
+def explain(query_class: Annotated[str, typer.Argument(help="The class, as `eddy routes` names it.")], as_json: JsonOption = False) -> None:
+    """Say why routers draw for a class as they do: evidence, policy, overrides, what would change it."""
+    from stream.cli.explaining import explain_class, lines_of
+
+    settings = load_settings()
+    explanation = explain_class(settings, run(read_overview(settings)), query_class)
+    if as_json:
+        print_json(explanation)
+    else:
+        print("\n".join(lines_of(explanation)))
+
+
+async def read_overview(settings: Settings) -> Overview:
+    """Read the topics that say what is learned, to their true ends.
+
+    Raises:
+        BrokerUnavailableError: nothing answers at the address.
+        TopicMismatchError: a topic is not there.
+    """
+    from stream.overview import TOPICS, Overview
+    from stream.topic_reader import reading
+
+    overview = Overview(settings.arm_fields)
+    async with reading(settings, *TOPICS) as reader:
+        async for record in reader.to_end():
+            overview.take(record.topic, record.key, record.value)
+    return overview
+
+
+def rows_of(entry: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Lay out the arms of one class for people."""
+    return [
+        (
+            name or "(no model)",
+            _known(arm.get("probability"), "{:.1%}"),
+            _known(arm.get("mean"), "{:.3f}"),
+            "{:.2f}–{:.2f}".format(*arm["interval"]) if arm.get("interval") else "–",
+            f"{arm['count']:,}",
+            _known(arm.get("rated_count"), "{:,}"),
+            _known(arm.get("cost_usd"), "${:.3g}"),
+            _known(arm.get("latency_s"), "{:.3g} s"),
+            arm.get("state", "–"),
+        )
+        for name, arm in entry["arms"].items()
+    ]
+
+
+def tables_of(report: dict[str, Any], *, most: int | None = None) -> list[Any]:
+    """Lay out a report: one table per class, those with most traces first."""
+    entries = list(report["classes"].items())[:most]
+    return [
+        table_of(COLUMNS, rows_of(entry), title=f"{name or '(no class)'}: {entry['count']:,} traces, best {entry.get('best_arm') or 'not known yet'}") for name, entry in entries
+    ]
+
+
+def _known(value: Any, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    for table in tables_of(report):
+        console.print(table)
+    if not report["classes"]:
+        note("nothing has been counted yet; send a trace with `eddy publish --example`")
+    for key in report["overrides"]:
+        console.print(f"override: {plain(key)}")
+
+
+def _watch(settings: Settings, *, as_json: bool) -> None:
+    try:
+        run(_follow_as_lines(settings) if as_json else _follow_as_tables(settings))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+async def _follow_as_lines(settings: Settings) -> None:
+    from stream.overview import TOPICS, Overview
+    from stream.topic_reader import reading
+
+    overview, last = Overview(settings.arm_fields), None
+    async with reading(settings, *TOPICS) as reader:
+        async for records in reader.follow():
+            for record in records:
+                overview.take(record.topic, record.key, record.value)
+            if (report := overview.report()) != last:
+                print_json(last := report)
+
+
+async def _follow_as_tables(settings: Settings) -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    from stream.overview import TOPICS, Overview
+    from stream.topic_reader import reading
+
+    overview, drawn_s = Overview(settings.arm_fields), 0.0
+    with Live(auto_refresh=False, vertical_overflow="ellipsis") as live:
+        async with reading(settings, *TOPICS) as reader:
+            async for records in reader.follow():
+                for record in records:
+                    overview.take(record.topic, record.key, record.value)
+                if time.monotonic() - drawn_s > REDRAW_S:
+                    live.update(Group(*tables_of(overview.report())), refresh=True)
+                    drawn_s = time.monotonic()
+                await asyncio.sleep(0)
+

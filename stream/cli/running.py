@@ -1,0 +1,105 @@
+"""What a person sees of `eddy up`: addresses first, then when traces arrive and when a decision moves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from stream.cli.common import plain
+from stream.errors import EddyError
+
+if TYPE_CHECKING:
+    from stream.records import RoutingUpdate
+    from stream.settings import Settings
+
+RETRY_S = 1.0
+
+
+async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
+    """Run the loop until SIGINT or SIGTERM.
+
+    Raises:
+        EddyError: it cannot be started.
+    """
+    from stream.supervise import Supervisor
+
+    supervisor = Supervisor(settings, embedded=embedded, workers=workers, environment={}, say=say)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+    loop = asyncio.create_task(supervisor.run())
+    ready = asyncio.create_task(supervisor.ready.wait())
+    await asyncio.wait((loop, ready), return_when=asyncio.FIRST_COMPLETED)
+    watching = asyncio.create_task(_watch(supervisor.settings)) if supervisor.ready.is_set() else None
+    if watching is not None:
+        print(welcome(supervisor.settings), flush=True)
+    await loop
+    for task in (ready, watching):
+        if task is not None:
+            task.cancel()
+    say("everything has ended")
+
+
+def say(text: str) -> None:
+    """Tell an event, with its time."""
+    print(f"{time.strftime('%H:%M:%S')}  {plain(text, most=600)}", flush=True)
+
+
+def welcome(settings: Settings) -> str:
+    """Say where everything is."""
+    return f"""
+Eddy runs; Ctrl-C ends it.
+  publish to    {settings.bootstrap}, topic eddy.traces
+  environment   export EDDY_BOOTSTRAP={settings.bootstrap}
+  try it        eddy publish --example
+  page          http://{settings.metrics_host}:{settings.learner_port}/
+  data, logs    {settings.data_dir.absolute()}, {settings.data_dir.absolute() / "logs"}
+"""
+
+
+async def _watch(settings: Settings) -> None:
+    """Tell when the first traces have arrived and when the first decision has moved."""
+    while True:
+        with suppress(EddyError, OSError):
+            await _tell_firsts(settings)
+            return
+        await asyncio.sleep(RETRY_S)
+
+
+async def _tell_firsts(settings: Settings) -> None:
+    from stream.overview import TOPICS, Overview
+    from stream.topic_reader import reading
+
+    overview = Overview(settings.arm_fields)
+    async with reading(settings, *TOPICS) as reader:
+        async for record in reader.to_end():
+            overview.take(record.topic, record.key, record.value)
+        known, before = overview.trace_count, overview.updates
+        say(f"{known:,} traces are known from before" if known else "waiting for the first trace")
+        arrived = moved = False
+        async for records in reader.follow():
+            for record in records:
+                overview.take(record.topic, record.key, record.value)
+            if not arrived and overview.trace_count > known:
+                arrived = True
+                say(f"the first traces have arrived: {overview.trace_count - known:,}")
+            if not moved and (update := first_moved(before, overview.updates)) is not None:
+                moved = True
+                say(f"the first decision has moved: for {update.query_class}, {_draws(update)}; see `eddy routes`")
+            if arrived and moved:
+                return
+
+
+def first_moved(before: dict[str, RoutingUpdate], now: dict[str, RoutingUpdate]) -> RoutingUpdate | None:
+    """Find a class whose routers draw otherwise than before."""
+    for name, update in now.items():
+        if name not in before or [(arm.id, arm.probability) for arm in update.arms] != [(arm.id, arm.probability) for arm in before[name].arms]:
+            return update
+    return None
+
+
+def _draws(update: RoutingUpdate) -> str:
+    likeliest = max(update.arms, key=lambda arm: arm.probability, default=None)
+    return "no arm is left" if likeliest is None else f"routers draw {likeliest.id or '(no model)'} with {likeliest.probability:.0%}"

@@ -1,0 +1,120 @@
+"""Follows what the loop publishes, in the process that serves the page, and keeps what the page shows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from stream.errors import EddyError
+from stream.overview import TOPICS, Overview
+from stream.topic_reader import TopicReader, reading
+from stream.topics import DEAD_LETTERS
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+    from stream.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SAMPLE_S = 2.0
+"""Time between two samples of the count of traces."""
+SAMPLES = 90
+"""Samples kept: three minutes of traffic, what the page's line shows."""
+RATE_SAMPLES = 5
+"""Samples that the shown rate looks back over: ten seconds, so that it neither jumps nor lags."""
+RETRY_S = 2.0
+
+
+class Follower:
+    """What the page shows, always the newest.
+
+    Args:
+        settings: how the broker is reached and which fields of an arm are routed over.
+        archive_rows: asked at each `state()`.
+    """
+
+    def __init__(self, settings: Settings, *, archive_rows: Callable[[], int | None] = lambda: None) -> None:
+        self._settings = settings
+        self._archive_rows = archive_rows
+        self._overview = Overview(settings.arm_fields)
+        self._dead_letters: dict[tuple[int, int], str] = {}
+        self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
+        self._answered_s: float | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._tasks = (asyncio.create_task(self._follow()), asyncio.create_task(self._sample()))
+
+    async def stop(self) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def state(self) -> dict[str, Any]:
+        """Say what the page shows, ready for JSON; untrusted text in it is as it came."""
+        reasons = Counter(self._dead_letters.values())
+        return {
+            "overview": self._overview.report(),
+            "traces_per_s": self._rate(),
+            "rate_history": rates(list(self._samples)),
+            "dead_letters": {"total": reasons.total(), "reasons": dict(reasons)},
+            "archive_rows": self._archive_rows(),
+            "bootstrap": self._settings.bootstrap,
+            "broker_silent_s": None if self._answered_s is None else max(0.0, time.monotonic() - self._answered_s),
+        }
+
+    def _rate(self) -> float:
+        recent = list(self._samples)[-RATE_SAMPLES - 1 :]
+        return rates([recent[0], recent[-1]])[0] if len(recent) > 1 else 0.0
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with reading(self._settings, *TOPICS, DEAD_LETTERS.name) as reader:
+                    await self._take_all(reader)
+            except (EddyError, OSError) as exc:
+                log.info("the page's follower waits for the broker: %s", exc)
+            except Exception:
+                log.exception("the page's follower starts again")
+            await asyncio.sleep(RETRY_S)
+
+    async def _take_all(self, reader: TopicReader) -> None:
+        self._overview, self._dead_letters = Overview(self._settings.arm_fields), {}
+        async for records in reader.follow():
+            for record in records:
+                self.take(record)
+            if (age_s := reader.silent_s()) is not None:
+                self._answered_s = time.monotonic() - age_s
+
+    def take(self, record: ConsumerRecord[bytes | None, bytes | None]) -> None:
+        """Take one record of a followed topic."""
+        if record.topic == DEAD_LETTERS.name:
+            reason = dict(record.headers).get("eddy-reason", b"unknown").decode(errors="replace")
+            self._dead_letters[record.partition, record.offset] = reason
+        else:
+            self._overview.take(record.topic, record.key, record.value)
+
+    async def _sample(self) -> None:
+        while True:
+            self._samples.append((time.monotonic(), self._overview.trace_count))
+            await asyncio.sleep(SAMPLE_S)
+
+
+def rates(samples: list[tuple[float, int]]) -> list[float]:
+    """Turn (second, count) samples into rates between neighbours; a count that falls is a new log and counts as none.
+
+    Example:
+        >>> rates([(0.0, 0), (2.0, 10), (4.0, 5)])
+        [5.0, 0.0]
+    """
+    return [max(0.0, (after - before) / (end_s - start_s)) for (start_s, before), (end_s, after) in pairwise(samples)]
