@@ -63,3 +63,7 @@ class OwnershipLostError(EddyError, RuntimeError):
 
 class NotOwnedError(EddyError, RuntimeError):
     """Another process holds what this one wants to write: an archive, a data folder."""
+
+
+class RecordRefusedError(EddyError, ValueError):
+    """The broker will never take a record as it is."""

@@ -1,0 +1,217 @@
+"""The router: chooses an arm for a request from a live snapshot of `eddy.routing`, in microseconds and without the network."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Collection, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from stream.client.connection import settings_of
+from stream.client.follower import FETCH_WAIT_MS, Follower
+from stream.client.publisher import TracePublisher
+from stream.client.sessions import MAX_SESSIONS, Sessions
+from stream.client.snapshot import Snapshot
+from stream.client.table import RoutingTable
+from stream.reading.query_class import classifier
+from stream.records import Arm, Decision, RoutingUpdate
+from stream.topics import ROUTING
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+WATCHED_UPDATES = 1_000
+"""Updates that wait for a watcher who is slow; beyond them the oldest are dropped."""
+UNREADABLE_CLASS = "general"
+"""Class of a query that the classifier cannot read."""
+NO_ARM = Arm()
+
+
+class Router:
+    """Follows `eddy.routing` and draws from it.
+
+    While the broker is away it serves its last snapshot. `select` may be called from any thread.
+
+    Args:
+        bootstrap: the broker's address; outranks the settings.
+        settings: else environment and `eddy.toml` are read.
+        publish_decisions: publish each decision as a record of its own, so that a crash is seen as silence.
+        publisher: what decisions are published with; else an own one.
+        seed: makes the draws repeatable.
+        max_sessions: sessions remembered.
+        fetch_wait_ms: longest wait of a fetch at the broker.
+
+    Raises:
+        SettingsError: the settings cannot be used; only when it is made.
+
+    Example:
+        >>> async def main():
+        ...     async with Router("localhost:9092") as router:
+        ...         await router.ready()
+        ...         return router.select("Sort a list in Python").arm.model
+    """
+
+    def __init__(
+        self,
+        bootstrap: str | None = None,
+        *,
+        settings: Settings | None = None,
+        publish_decisions: bool = False,
+        publisher: TracePublisher | None = None,
+        seed: int | None = None,
+        max_sessions: int = MAX_SESSIONS,
+        fetch_wait_ms: int = FETCH_WAIT_MS,
+    ) -> None:
+        settings = settings_of(bootstrap, settings)
+        self.snapshot = Snapshot()
+        self._classify = classifier(settings.classifier)
+        self._known = known_arms(settings)
+        self._random = random.Random(seed).random
+        self._sessions = Sessions(max_sessions)
+        self._watchers: set[asyncio.Queue[RoutingUpdate]] = set()
+        self._follower = Follower(settings, ROUTING.name, take=self._take, begin_log=self.snapshot.begin_log, fetch_wait_ms=fetch_wait_ms)
+        self._own_publisher = TracePublisher(settings=settings) if publish_decisions and publisher is None else None
+        self._publisher = (publisher or self._own_publisher) if publish_decisions else None
+
+    # ---- choosing
+
+    def select(
+        self,
+        query: str,
+        *,
+        query_class: str | None = None,
+        session_id: str | None = None,
+        candidates: Iterable[str | Arm] | None = None,
+        trace_id: str | None = None,
+    ) -> Decision:
+        """Choose the arm for a request; never raises, never waits.
+
+        The decision's kind says how:
+        - `drawn`: from the probabilities of the query's class, else from the pooled ones; renormalised over the candidates,
+          and so is its propensity.
+        - `sticky`: the session's arm; a session whose arm was withdrawn or is no candidate draws again.
+        - `pinned`: an operator's.
+        - `fallback`: there is nothing to draw from. The default arm, else the first declared, else the first candidate; an
+          empty arm where none of these is known or all are withdrawn.
+
+        Args:
+            query: the request's text; read only to classify it.
+            query_class: its class, where the caller knows it.
+            session_id: requests that must stay with one arm.
+            candidates: arms, or their ids, that may serve this request; None for all.
+            trace_id: the request's id, else a new one.
+
+        Returns:
+            The decision; only a drawn one has a propensity.
+        """
+        if query_class is None:
+            query_class = self._class_of(query)
+        allowed = None if candidates is None else tuple(arm if isinstance(arm, str) else arm.id for arm in candidates)
+        decision = self._decide(trace_id or os.urandom(16).hex(), query_class, session_id, allowed)
+        if self._publisher is not None:
+            self._publisher.publish(decision)
+        return decision
+
+    def _decide(self, trace_id: str, query_class: str, session_id: str | None, allowed: tuple[str, ...] | None) -> Decision:
+        table = self.snapshot.table(query_class)
+        if not session_id:
+            return self._fresh(trace_id, query_class, table, allowed)
+        with self._sessions.lock:
+            arm = self._sessions.get(session_id)
+            if arm is not None and self._may_stay(arm.id, table, allowed):
+                return Decision(trace_id=trace_id, kind="sticky", query_class=query_class, arm=arm, policy_version=table.policy_version if table else "")
+            decision = self._fresh(trace_id, query_class, table, allowed)
+            if decision.arm != NO_ARM:
+                self._sessions.put(session_id, decision.arm)
+            return decision
+
+    def _fresh(self, trace_id: str, query_class: str, table: RoutingTable | None, allowed: tuple[str, ...] | None) -> Decision:
+        if table is None:
+            return Decision(trace_id=trace_id, kind="fallback", query_class=query_class, arm=self._fallback(table, allowed))
+        version = table.policy_version
+        if table.pinned is not None and (allowed is None or table.pinned.id in allowed):
+            return Decision(trace_id=trace_id, kind="pinned", query_class=query_class, arm=table.pinned, policy_version=version)
+        if table.pinned is not None or (draw := table.draw(self._random(), allowed)) is None:
+            return Decision(trace_id=trace_id, kind="fallback", query_class=query_class, arm=self._fallback(table, allowed), policy_version=version)
+        return Decision(trace_id=trace_id, kind="drawn", query_class=query_class, arm=draw.arm, propensity=draw.propensity, policy_version=version, candidates=draw.candidates)
+
+    def _fallback(self, table: RoutingTable | None, allowed: tuple[str, ...] | None) -> Arm:
+        for arm_id, arm in self._known.items():
+            if (allowed is None or arm_id in allowed) and not self._is_withdrawn(arm_id, table):
+                return arm
+        return next((parse_arm(arm_id) for arm_id in allowed or () if not self._is_withdrawn(arm_id, table)), NO_ARM)
+
+    def _may_stay(self, arm_id: str, table: RoutingTable | None, allowed: Collection[str] | None) -> bool:
+        return (allowed is None or arm_id in allowed) and not self._is_withdrawn(arm_id, table)
+
+    def _is_withdrawn(self, arm_id: str, table: RoutingTable | None) -> bool:
+        return (table is not None and arm_id in table.withdrawn) or self.snapshot.is_withdrawn(arm_id)
+
+    def _class_of(self, query: str) -> str:
+        try:
+            return self._classify(query)
+        except Exception:  # a query of another type, or a user's classifier: the request goes on
+            return UNREADABLE_CLASS
+
+    # ---- following
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the topic was once read to its end."""
+        return self._follower.is_ready
+
+    async def ready(self, timeout_s: float = 10.0) -> bool:
+        """Wait until the topic was once read to its end; False when the time was not enough."""
+        return await self._follower.ready(timeout_s)
+
+    async def updates(self) -> AsyncIterator[RoutingUpdate]:
+        """Yield each update as it becomes the one that is drawn from, from now on."""
+        queue: asyncio.Queue[RoutingUpdate] = asyncio.Queue(WATCHED_UPDATES)
+        self._watchers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._watchers.discard(queue)
+
+    def _take(self, key: bytes | None, value: bytes | None) -> None:
+        if (update := self.snapshot.apply(key, value)) is not None:
+            for queue in self._watchers:
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(update)
+
+    async def start(self) -> None:
+        """Begin to follow; does not wait for the broker."""
+        await self._follower.start()
+        if self._own_publisher is not None:
+            await self._own_publisher.start()
+
+    async def close(self) -> None:
+        """End it; the last snapshot stays usable."""
+        await self._follower.close()
+        if self._own_publisher is not None:
+            await self._own_publisher.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+
+def parse_arm(arm_id: str) -> Arm:
+    """Read an arm's id; one with too many fields is taken for a model's name."""
+    try:
+        return Arm.parse(arm_id)
+    except ValueError:
+        return Arm(model=arm_id)
+
+
+def known_arms(settings: Settings) -> dict[str, Arm]:
+    """Give the arms that a deployment declares, in the order in which they serve where nothing is known."""
+    named = [settings.default_arm, *(arm.id for arm in settings.arms)]
+    return {arm_id: parse_arm(arm_id) for arm_id in named if arm_id}

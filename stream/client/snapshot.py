@@ -1,0 +1,97 @@
+"""The routing tables as far as they were read: what a router knows. It knows nothing of topics.
+
+A class never goes back to an older version, whatever order records arrive in, except when the log itself was made anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from stream.client.table import RoutingTable
+from stream.errors import MalformedRecordError
+from stream.records import PolicyParameters, RoutingUpdate
+
+POOLED_CLASS = "*"
+"""Key of the update that serves classes without one of their own."""
+
+
+class Snapshot:
+    """The newest table of every class. Reading is safe from any thread while one thread applies records."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, RoutingTable] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
+        self._listed: Counter[str] = Counter()
+        self._withdrawn: Counter[str] = Counter()
+        self._decode = msgspec.json.Decoder(RoutingUpdate).decode
+
+    @property
+    def tables(self) -> Mapping[str, RoutingTable]:
+        """The tables by query class."""
+        return MappingProxyType(self._tables)
+
+    def table(self, query_class: str) -> RoutingTable | None:
+        """Give the table of a class, else the pooled one."""
+        return self._tables.get(query_class) or self._tables.get(POOLED_CLASS)
+
+    def is_withdrawn(self, arm_id: str) -> bool:
+        """Say whether every table that lists an arm has it withdrawn."""
+        return 0 < self._listed[arm_id] == self._withdrawn[arm_id]
+
+    def apply(self, key: bytes | None, value: bytes | None) -> RoutingUpdate | None:
+        """Take in a record of the topic.
+
+        Returns:
+            The update, when it is a newer one.
+
+        Raises:
+            MalformedRecordError: it cannot be read; nothing has changed.
+        """
+        if value is None:
+            self._replace((key or b"").decode(errors="replace"), None)
+            return None
+        update = self._read(value)
+        if update is None or update.version < self._versions.get(update.query_class, update.version):
+            return None
+        self._replace(update.query_class, RoutingTable.of(update))
+        self._versions[update.query_class] = update.version
+        return update
+
+    def begin_log(self) -> None:
+        """Accept versions from the start again: the log was made anew. What is known serves until it is replaced."""
+        self._versions.clear()
+
+    def _read(self, value: bytes) -> RoutingUpdate | None:
+        try:
+            return self._decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            if is_parameters(value):
+                return None
+            raise MalformedRecordError("not_an_update", str(exc)) from exc
+
+    def _replace(self, query_class: str, table: RoutingTable | None) -> None:
+        old = self._tables.get(query_class)
+        if table is None:
+            self._tables.pop(query_class, None)
+        else:
+            self._tables[query_class] = table
+        self._count(old, -1)
+        self._count(table, 1)
+
+    def _count(self, table: RoutingTable | None, by: int) -> None:
+        if table is not None:
+            self._listed.update({arm.id: by for arm in table.update.arms})
+            self._withdrawn.update(dict.fromkeys(table.withdrawn, by))
+
+
+def is_parameters(value: bytes) -> bool:
+    """Say whether a record holds a policy's parameters, which a table router has no use for."""
+    try:
+        msgspec.json.decode(value, type=PolicyParameters)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
