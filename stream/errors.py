@@ -67,3 +67,11 @@ class NotOwnedError(EddyError, RuntimeError):
 
 class RecordRefusedError(EddyError, ValueError):
     """The broker will never take a record as it is."""
+
+
+class ArchiveFormatError(EddyError, RuntimeError):
+    """A file that should be the learner's archive is something else, or of another version."""
+
+
+class BrokerNotEmptyError(EddyError, RuntimeError):
+    """A broker that should be restored into holds records already."""
