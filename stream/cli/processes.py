@@ -50,5 +50,5 @@ def demo(
     """Watch it learn: everything as `eddy up` in a folder of its own, and a fleet of simulated agents with known rewards."""
     from stream.demo.run import run_demo
 
-    if not run(run_demo(seconds=seconds, rate_per_s=rate, seed=seed)):
+    if not run(run_demo(seconds=seconds, rate_per_s=rate, seed=seed, say=lambda text: print(text, flush=True))):
         raise typer.Exit(FAILED)

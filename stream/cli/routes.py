@@ -154,4 +154,3 @@ async def _follow_as_tables(settings: Settings) -> None:
                     live.update(Group(*tables_of(overview.report())), refresh=True)
                     drawn_s = time.monotonic()
                 await asyncio.sleep(0)
-

@@ -26,7 +26,8 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
     """
     from stream.supervise import Supervisor
 
-    supervisor = Supervisor(settings, embedded=embedded, workers=workers, environment={}, say=say)
+    settings, environment = with_free_ports(settings)
+    supervisor = Supervisor(settings, embedded=embedded, workers=workers, environment=environment, say=say)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
     loop = asyncio.create_task(supervisor.run())
@@ -40,6 +41,17 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
         if task is not None:
             task.cancel()
     say("everything has ended")
+
+
+def with_free_ports(settings: Settings) -> tuple[Settings, dict[str, str]]:
+    """Take other ports where somebody holds the ones set; returns the settings, and what children must find in their environment."""
+    from stream.ports import free_port
+
+    ports = {name: free_port(preferred=getattr(settings, name), host=settings.metrics_host) for name in ("learner_port", "worker_port")}
+    for name, port in ports.items():
+        if port != getattr(settings, name):
+            say(f"port {getattr(settings, name)} of EDDY_{name.upper()} is taken; {port} serves instead")
+    return settings.model_copy(update=ports), {f"EDDY_{name.upper()}": str(port) for name, port in ports.items()}
 
 
 def say(text: str) -> None:
