@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Eddy, a streaming learning loop for LLM agents: traces in, routing decisions out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich takes half a second to import
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (processes, publishing, routes, overriding, dead_letters, learning, checking):

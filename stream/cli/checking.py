@@ -50,7 +50,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Look at everything Eddy needs, and say what to do where something is missing; status 1 when something is."""
+    """Say what is missing, and what to do about it.
+
+    The status is 1 when something that is needed is missing.
+    """
     from stream.cli.diagnosis import diagnose
 
     settings = load_settings()
@@ -65,7 +68,10 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def topology(write: Annotated[Path | None, typer.Option("--write", metavar="FILE", help="Write it to a file instead, such as docs/topology.md.")] = None) -> None:
-    """Draw the agents, tables and topics of the running code as a Mermaid graph in Markdown."""
+    """Draw agents, tables and topics as a Mermaid graph.
+
+    It is read off the running code, and printed in Markdown.
+    """
     from stream.topology import draw
 
     page = draw(load_settings())

@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
 
 @dead_letters.command("list")
 def list_letters(reason: ReasonOption = None, most: Annotated[int, typer.Option("--most", min=1, help="The newest so many.")] = 50, as_json: JsonOption = False) -> None:
-    """List the newest dead letters, one a line; two copies of one source record are named once."""
+    """List the newest dead letters.
+
+    Two copies of one source record are named once.
+    """
     letters = [letter for letter in run(read_letters(load_settings())) if reason in (None, letter["reason"])]
     if as_json:
         print_json({"total": len(letters), "letters": letters[-most:]})
@@ -63,7 +66,10 @@ def replay(
     reason: ReasonOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send dead letters into the log again, bytes untouched: what a newer worker can read is counted, the rest comes back."""
+    """Send dead letters into the log again.
+
+    Their bytes are untouched: what a newer worker can read is counted, the rest comes back.
+    """
     settings = load_settings()
     if (letter is None) == (not every and reason is None):
         raise EddyError(

@@ -18,7 +18,10 @@ def rebuild(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker here: workers with the new settings run elsewhere.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fold the retained log with the settings of now, and make that fold the active one once it has caught up."""
+    """Fold the retained log anew with the settings of now.
+
+    The new fold is made the active one once it has caught up.
+    """
     from stream.cli.rebuilding import rebuild_fold
 
     report = run(rebuild_fold(load_settings(), start_worker=not no_worker, quiet=as_json))

@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 
 def pin(query_class: ClassArgument, arm: ArmArgument, reason: ReasonOption = "", as_json: JsonOption = False) -> None:
-    """Let one arm serve every request of a class, until `eddy unpin CLASS`."""
+    """Let one arm serve every request of a class.
+
+    `eddy unpin CLASS` lifts it.
+    """
     _place(Override(kind="pin", query_class=query_class, arm=_arm(arm), reason=reason, given_at=time.time()), as_json=as_json)
 
 
@@ -34,7 +37,10 @@ def unpin(query_class: ClassArgument, as_json: JsonOption = False) -> None:
 
 
 def withdraw(arm: ArmArgument, reason: ReasonOption = "", as_json: JsonOption = False) -> None:
-    """Take an arm out of every class at once, until `eddy restore ARM`."""
+    """Take an arm out of every class at once.
+
+    `eddy restore ARM` lifts it.
+    """
     _place(Override(kind="withdraw", arm=_arm(arm), reason=reason, given_at=time.time()), as_json=as_json)
 
 
@@ -44,7 +50,10 @@ def restore(arm: ArmArgument, as_json: JsonOption = False) -> None:
 
 
 def freeze(query_class: ClassArgument, reason: ReasonOption = "", as_json: JsonOption = False) -> None:
-    """Keep the probabilities of a class as they are, until `eddy unfreeze CLASS`; counting goes on."""
+    """Keep the probabilities of a class as they are.
+
+    Counting goes on; `eddy unfreeze CLASS` lifts it.
+    """
     _place(Override(kind="freeze", query_class=query_class, reason=reason, given_at=time.time()), as_json=as_json)
 
 

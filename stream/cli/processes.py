@@ -21,7 +21,10 @@ def up(
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where everything is kept; .eddy when not given.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Worker processes.")] = 1,
 ) -> None:
-    """Run the whole loop on this machine until Ctrl-C: broker, workers, learner and page."""
+    """Run the whole loop on this machine until Ctrl-C.
+
+    Broker, workers, learner and page are processes of their own, started again when they end.
+    """
     from stream.cli.running import run_up
 
     given = {"bootstrap": broker, "data_dir": data_dir}
@@ -29,14 +32,20 @@ def up(
 
 
 def worker() -> None:
-    """Run one worker: it folds traces and publishes what is learned. More of them share the partitions."""
+    """Run one worker, which folds traces into what is learned.
+
+    More of them share the partitions.
+    """
     from stream.app import main
 
     main(load_settings())
 
 
 def learner() -> None:
-    """Run the learner: it archives the log and serves the page. There is one."""
+    """Run the learner, which archives the log; there is one.
+
+    It serves the page too.
+    """
     from stream.learner import main
 
     main(load_settings())
@@ -47,7 +56,10 @@ def demo(
     rate: Annotated[float, typer.Option("--rate", min=1.0, max=2_000.0, help="Requests a second.")] = 100.0,
     seed: Annotated[int, typer.Option("--seed", help="Which queries come, and what is drawn.")] = 0,
 ) -> None:
-    """Watch it learn: everything as `eddy up` in a folder of its own, and a fleet of simulated agents with known rewards."""
+    """Watch it learn from a fleet of simulated agents.
+
+    Everything runs as with `eddy up`, in a folder of its own; the agents' true rewards are known.
+    """
     from stream.demo.run import run_demo
 
     if not run(run_demo(seconds=seconds, rate_per_s=rate, seed=seed, say=lambda text: print(text, flush=True))):

@@ -61,7 +61,7 @@ async def publish_file(settings: Settings, path: Path, *, rate_per_s: float | No
                 await _publish_line(settings, producer, number, line, summary, quiet=quiet)
                 if number % BREATH == 0 or rate_per_s:
                     advance(raw.tell() if raw.seekable() else 0)
-                    await asyncio.sleep(_ahead_s(summary.published, rate_per_s, time.monotonic() - started_s))
+                    await asyncio.sleep(_ahead_s(number - summary.skipped, rate_per_s, time.monotonic() - started_s))
             await producer.flush()
         advance(size)
     summary.took_s = time.monotonic() - started_s
@@ -89,7 +89,7 @@ def key_of(value: bytes, *, max_bytes: int) -> bytes:
     """
     from stream.reading.record import read_record
 
-    return read_record(value, max_bytes=max_bytes, classify=lambda query: "").trace_id.encode()
+    return read_record(value, max_bytes=max_bytes, classify=lambda query: "unread").trace_id.encode()
 
 
 def _skip(number: int, exc: MalformedRecordError, summary: Summary, *, quiet: bool) -> None:
@@ -111,8 +111,8 @@ def _count(sent: asyncio.Future[Any], summary: Summary) -> None:
         summary.published += 1
 
 
-def _ahead_s(published: int, rate_per_s: float | None, elapsed_s: float) -> float:
-    return max(0.0, published / rate_per_s - elapsed_s) if rate_per_s else 0.0
+def _ahead_s(sent: int, rate_per_s: float | None, elapsed_s: float) -> float:
+    return max(0.0, sent / rate_per_s - elapsed_s) if rate_per_s else 0.0
 
 
 @contextmanager

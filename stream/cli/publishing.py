@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from stream.cli.common import FAILED, JsonOption, load_settings, note, print_json, run
@@ -30,7 +31,10 @@ def publish(
     example: Annotated[bool, typer.Option("--example", help="Publish one made-up trace instead of a file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish a file into eddy.traces; a bad line is reported with its number and skipped."""
+    """Publish a file of traces, one JSON record a line.
+
+    A bad line is reported with its number and skipped.
+    """
     if example == (file is not None):
         raise EddyError("publish got no file, or a file and --example, but it publishes one of them; give FILE or --example")
     if file is None:
@@ -64,7 +68,7 @@ def feedback(
 
 
 def forget(trace_id: Annotated[str, typer.Argument(help="The trace to remove.")], as_json: JsonOption = False) -> None:
-    """Remove a trace from the archive and from what later cycles may use."""
+    """Remove a trace from the archive and from later cycles."""
     _send(trace_id, Forget(trace_id=trace_id), f"asked to forget {trace_id}; the archive drops it as it reads on", as_json=as_json)
 
 
@@ -87,17 +91,13 @@ def _publish_example(*, as_json: bool) -> None:
 
 
 def _send(trace_id: str, record: Trace | Feedback | Forget, done: str, *, as_json: bool) -> None:
-    from stream.cli.sending import send_record
+    from stream.cli.publish_file import key_of
+    from stream.cli.sending import send_all
 
-    settings = load_settings()
-    if not trace_id or len(trace_id.encode()) > MAX_KEY_BYTES:
-        raise EddyError(f"a trace id of {len(trace_id.encode())} bytes cannot be read by the worker, but one has 1 to {MAX_KEY_BYTES}; give the id that the agent published")
-    run(send_record(settings, TRACES.name, trace_id, record))
+    settings, value = load_settings(), msgspec.json.encode(record)
+    key = key_of(value, max_bytes=settings.max_record_bytes)  # what the worker would refuse is refused here
+    run(send_all(settings, [(TRACES.name, key, value)]))
     if as_json:
         print_json({"trace_id": trace_id, "type": record.type, "sent": True})
     else:
         note(done)
-
-
-MAX_KEY_BYTES = 512
-"""What `stream.reading.record` accepts as a trace id."""

@@ -47,7 +47,10 @@ def show(
 
 @routes.command()
 def explain(query_class: Annotated[str, typer.Argument(help="The class, as `eddy routes` names it.")], as_json: JsonOption = False) -> None:
-    """Say why routers draw for a class as they do: evidence, policy, overrides, what would change it."""
+    """Say why routers draw for a class as they do.
+
+    Evidence, policy, overrides, and what would change it.
+    """
     from stream.cli.explaining import explain_class, lines_of
 
     settings = load_settings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -45,13 +46,23 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
 
 def with_free_ports(settings: Settings) -> tuple[Settings, dict[str, str]]:
     """Take other ports where somebody holds the ones set; returns the settings, and what children must find in their environment."""
-    from stream.ports import free_port
+    from stream.broker import free_port
 
-    ports = {name: free_port(preferred=getattr(settings, name), host=settings.metrics_host) for name in ("learner_port", "worker_port")}
+    wanted = {name: getattr(settings, name) for name in ("learner_port", "worker_port")}
+    ports = {name: port if is_free(settings.metrics_host, port) else free_port() for name, port in wanted.items()}
     for name, port in ports.items():
         if port != getattr(settings, name):
             say(f"port {getattr(settings, name)} of EDDY_{name.upper()} is taken; {port} serves instead")
     return settings.model_copy(update=ports), {f"EDDY_{name.upper()}": str(port) for name, port in ports.items()}
+
+
+def is_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen on a port now."""
+    with suppress(OSError), socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return True
+    return False
 
 
 def say(text: str) -> None:

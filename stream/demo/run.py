@@ -17,12 +17,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream.broker import free_port
 from stream.demo.audit import Audit, audit
 from stream.demo.fleet import Fleet, Tally
 from stream.demo.show import showing
 from stream.demo.world import World, find_world
 from stream.errors import BrokerUnavailableError, EddyError
-from stream.ports import free_port
 from stream.supervise import Supervisor
 
 if TYPE_CHECKING:

@@ -1,0 +1,155 @@
+"""The command line without a broker: one sentence for each thing that is missing, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream.cli import main
+from stream.cli.common import plain
+
+NOBODY = "127.0.0.1:1"
+"""An address where nothing answers: port 1 is reserved and never lent out."""
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDDY_BOOTSTRAP", NOBODY)
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(arguments))
+    code = exit_.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("routes",),
+        ("routes", "--json"),
+        ("routes", "explain", "code"),
+        ("publish", "--example"),
+        ("feedback", "t1", "0.5"),
+        ("forget", "t1"),
+        ("pin", "code", "m"),
+        ("unpin", "code"),
+        ("withdraw", "m|a"),
+        ("restore", "m|a"),
+        ("freeze", "*"),
+        ("unfreeze", "*"),
+        ("dead-letters", "list"),
+        ("dead-letters", "show", "0/0"),
+        ("dead-letters", "replay", "--all"),
+        ("rebuild",),
+    ],
+)
+def test_command_says_one_sentence_when_no_broker_answers(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Someone who forgot to start a broker reads what to do, not a traceback, and a script sees status 1."""
+    code = run(*arguments)
+
+    said = capsys.readouterr()
+    assert code == 1
+    assert said.out == ""
+    assert said.err == f"eddy: no Kafka broker answers at {NOBODY}, but this needs one; start `eddy up`, or set EDDY_BOOTSTRAP to the address of yours\n"
+
+
+def test_doctor_goes_on_without_a_broker_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """The doctor is for when something is missing: it reports the broker and everything that can be seen without it."""
+    code = run("doctor", "--json")
+
+    report = json.loads(capsys.readouterr().out)
+    states = {check["name"]: check["state"] for check in report["checks"]}
+    assert code == 1
+    assert report["ok"] is False
+    assert states["broker"] == "error"
+    assert states["data folder"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("publish",), "give FILE or --example"),
+        (("publish", "there-is-none.jsonl"), "cannot be read"),
+        (("pin", "code", "a|b|c|d|e"), "an arm is MODEL|AGENT|CONFIG_VERSION|ADAPTER"),
+        (("feedback", "t1", "0.5", "--kind", "alien"), "human, judge or program"),
+        (("feedback", "", "0.5"), "bad_trace_id"),
+        (("dead-letters", "replay"), "--all"),
+    ],
+)
+def test_command_says_what_is_wrong_with_its_arguments(arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be meant is refused before a broker is asked."""
+    code = run(*arguments)
+
+    said = capsys.readouterr().err
+    assert code == 1
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong variable in the environment is named, not shown as a traceback of the settings library."""
+    monkeypatch.setenv("EDDY_PARTITIONS", "many")
+
+    assert run("routes") == 1
+
+    assert "EDDY_PARTITIONS" in capsys.readouterr().err
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An installation without Faust runs every other command, and says how to get the worker."""
+    monkeypatch.setitem(sys.modules, "faust", None)
+    for name in [name for name in sys.modules if name == "stream.app" or name.startswith("stream.transport")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    assert run("worker") == 1
+
+    assert capsys.readouterr().err == "eddy: the package faust is not installed, but this command needs it; run `pip install 'eddy-loop[worker]'`\n"
+
+
+def test_help_loads_neither_faust_nor_kafka() -> None:
+    """`eddy --help` answers at once on the lightest installation."""
+    script = "import sys, stream.cli; print([name for name in ('faust', 'mode', 'aiokafka', 'aiohttp', 'pydantic', 'torch') if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_init_writes_settings_that_load_and_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The template is a working file, and a second call keeps what was edited."""
+    from stream.settings import load
+
+    assert run("init") == 0
+    load()
+    before = (tmp_path / "eddy.toml").read_text()
+
+    assert run("init") == 1
+
+    assert (tmp_path / "eddy.toml").read_text() == before
+    assert "--force" in capsys.readouterr().err
+
+
+def test_settings_find_the_broker_that_up_left_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one machine nobody has to copy an address; a named broker outranks the remembered one."""
+    from stream.cli.common import load_settings
+
+    (tmp_path / ".eddy").mkdir()
+    (tmp_path / ".eddy" / "broker.json").write_text('{"port": 23456}')
+    assert load_settings().bootstrap == NOBODY
+
+    monkeypatch.delenv("EDDY_BOOTSTRAP")
+
+    assert load_settings().bootstrap == "127.0.0.1:23456"
+
+
+def test_plain_keeps_control_characters_from_the_terminal() -> None:
+    """A hostile class name must not move the cursor or colour the screen: ESC is 0x1b, and newline would forge a row."""
+    assert plain("a\x1b[2Jb\nc") == r"a\x1b[2Jb\nc"
+    assert plain("x" * 300, most=10) == "x" * 10 + "…"
