@@ -75,3 +75,9 @@ class ArchiveFormatError(EddyError, RuntimeError):
 
 class BrokerNotEmptyError(EddyError, RuntimeError):
     """A broker that should be restored into holds records already."""
+
+
+class StuckError(EddyError, RuntimeError):
+    """Nothing moves in a process though something should; only a new process gets out of it."""
+
+    retriable = True

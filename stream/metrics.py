@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import Counter, Gauge, Histogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -48,3 +50,10 @@ ARCHIVED = Counter("eddy_archived_records_total", "Records archived since the pr
 ARCHIVE_COMMIT_SECONDS = Histogram("eddy_archive_commit_seconds", "Time of one transaction of the archive.", buckets=SECONDS)
 ARCHIVE_REMOVED = Counter("eddy_archive_removed_rows_total", "Rows removed by retention or on request.", ["reason"])
 MIRRORED = Counter("eddy_mirrored_records_total", "Records of small and compacted topics mirrored.", ["topic"])
+
+
+def folded(records: int) -> None:
+    """Note that a chunk was folded, now."""
+    FOLDED.inc(records)
+    CHUNK_RECORDS.observe(records)
+    LAST_PROGRESS.set(time.time())

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     worker_port: int = Field(default=8601, ge=0, le=65535)
     learner_port: int = Field(default=8600, ge=0, le=65535)
 
+    expose_state: bool = False
+    """Whether a worker answers `/state` on its port with all that it holds: for tests."""
+
     # What makes the fold id: a change folds the retained log anew.
     classifier: str = "seed"
     horizon: int = Field(default=262_144, ge=1, le=2**24)

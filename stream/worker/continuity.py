@@ -32,7 +32,10 @@ class Continuity:
         if first > state.position:
             await self._skip(state, first)
         elif first < state.position and not _overlaps(state, records):
-            raise LogGapError(f"a chunk of partition {state.number} begins at offset {first}, but {state.position} is next and what lies before was folded from another log; start again, which looks at the log")
+            raise LogGapError(
+                f"a chunk of partition {state.number} begins at offset {first}, but {state.position} is next and what lies before"
+                " was folded from another log; start again, which looks at the log"
+            )
 
     async def _skip(self, state: PartitionState, first: int) -> None:
         view = (await look(self._client_options, {(TRACES.name, state.number): state.position}))[TRACES.name, state.number]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stream import metrics
@@ -17,7 +18,22 @@ from stream.worker.fatal import logger
 from stream.worker.holdings import HeldPartition
 
 
-async def rebuild(numbers: Iterable[int], *, take: Callable[[int], Mapping[bytes, bytes]], spec: FoldSpec, client_options: Mapping[str, Any]) -> list[tuple[HeldPartition, int, bool]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A recovered partition and its place in the log.
+
+    Attributes:
+        held: the partition.
+        read_from: physical offset of the record to read next.
+        is_anew: whether its log was made anew.
+    """
+
+    held: HeldPartition
+    read_from: int
+    is_anew: bool
+
+
+async def rebuild(numbers: Iterable[int], *, take: Callable[[int], Mapping[bytes, bytes]], spec: FoldSpec, client_options: Mapping[str, Any]) -> list[Placed]:
     """Recover partitions.
 
     1. The newest state of each that its changelog holds.
@@ -29,9 +45,6 @@ async def rebuild(numbers: Iterable[int], *, take: Callable[[int], Mapping[bytes
         take: hands over the raw parts read from a partition's changelog.
         spec: of the fold.
         client_options: how the broker is reached.
-
-    Returns:
-        Of each: what is to be held, the physical offset to read next, and whether its log was made anew.
 
     Raises:
         CheckpointGapError: a changelog lacks a part; read it again.
@@ -48,7 +61,7 @@ async def rebuild(numbers: Iterable[int], *, take: Callable[[int], Mapping[bytes
         anew = is_another_log(state, view)
         if anew:
             _begin_anew(state, view)  # 3
-        placed.append((HeldPartition(state=state, changelog=changelog), max(state.position, view.start), anew))
+        placed.append(Placed(held=HeldPartition(state=state, changelog=changelog), read_from=max(state.position, view.start), is_anew=anew))
     return placed
 
 
@@ -73,7 +86,8 @@ def is_another_log(state: PartitionState, view: LogView) -> bool:
 
 def _begin_anew(state: PartitionState, view: LogView) -> None:
     logger.error(
-        "the log of partition %d was made anew: at offset %d stands another record than the one folded there; its records are numbered on from %d, and what was not folded of the old log is lost",
+        "the log of partition %d was made anew: at offset %d stands another record than the one folded there;"
+        " its records are numbered on from %d, and what was not folded of the old log is lost",
         state.number,
         _last_physical(state),
         state.offset + 1,
