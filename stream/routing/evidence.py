@@ -70,6 +70,9 @@ class Quantity(NamedTuple):
         return self.total / self.weight if self.weight > 0 else None
 
 
+NO_SCORES, UNKNOWN = Tally(), Quantity()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmEvidence:
     """What is known of one routed arm in one class.
@@ -88,15 +91,15 @@ class ArmEvidence:
 
     arm: Arm
     id: str
-    drawn: Tally = Tally()
-    confounded: Tally = Tally()
-    prior: Tally = Tally()
+    drawn: Tally = NO_SCORES
+    confounded: Tally = NO_SCORES
+    prior: Tally = NO_SCORES
     graded: bool = False
     count: int = 0
     drawn_count: int = 0
     by_source: tuple[int, ...] = (0, 0, 0, 0)
-    cost_usd: Quantity = Quantity()
-    latency_s: Quantity = Quantity()
+    cost_usd: Quantity = UNKNOWN
+    latency_s: Quantity = UNKNOWN
     confounded_cap: float = math.inf
 
     @property
@@ -134,14 +137,14 @@ class ClassEvidence:
 
 
 @dataclass(slots=True)
-class _Sums:
-    """Sums of one arm while rows are added."""
+class Sums:
+    """Sums of one routed arm, while rows and partitions are added."""
 
     arm: Arm
-    drawn: Tally = Tally()
-    confounded: Tally = Tally()
-    cost_usd: Quantity = Quantity()
-    latency_s: Quantity = Quantity()
+    drawn: Tally = NO_SCORES
+    confounded: Tally = NO_SCORES
+    cost_usd: Quantity = UNKNOWN
+    latency_s: Quantity = UNKNOWN
     graded: bool = False
     count: int = 0
     drawn_count: int = 0
@@ -167,7 +170,7 @@ class _Sums:
         else:
             self.confounded = self.confounded.plus(scores)
 
-    def merge(self, other: _Sums | ArmEvidence) -> None:
+    def merge(self, other: Sums | ArmEvidence) -> None:
         """Add what another partition, or another class, says of the same arm."""
         self.drawn = self.drawn.plus(other.drawn)
         self.confounded = self.confounded.plus(other.confounded)
@@ -216,9 +219,9 @@ class Ages:
         return float(2.0 ** -min(age_s / self._half_life_s, 1000.0))
 
 
-def reduce_partition(statistics: PartitionStatistics, ages: Ages, fields: tuple[str, ...]) -> dict[str, _Sums]:
+def reduce_partition(statistics: PartitionStatistics, ages: Ages, fields: tuple[str, ...]) -> dict[str, Sums]:
     """Sum the buckets of one partition, by routed arm; overflow and nameless arms cannot be served and are left out."""
-    reduced: dict[str, _Sums] = {}
+    reduced: dict[str, Sums] = {}
     for statistic in statistics.arms:
         arm = project(statistic.arm, fields)
         if not arm.id or OVERFLOW in (arm.model, arm.agent):
@@ -226,35 +229,35 @@ def reduce_partition(statistics: PartitionStatistics, ages: Ages, fields: tuple[
         for row in statistic.buckets:
             weight = ages.weight(row[0], row[1])
             if weight is not None:
-                reduced.setdefault(arm.id, _Sums(arm)).add(row, weight)
+                reduced.setdefault(arm.id, Sums(arm)).add(row, weight)
     return reduced
 
 
-def merge(parts: Iterable[Mapping[str, _Sums] | Mapping[str, ArmEvidence]]) -> dict[str, _Sums]:
+def merge(parts: Iterable[Mapping[str, Sums] | Mapping[str, ArmEvidence]]) -> dict[str, Sums]:
     """Merge what several partitions, or classes, say, by arm."""
-    merged: dict[str, _Sums] = {}
+    merged: dict[str, Sums] = {}
     for part in parts:
         for arm_id, sums in part.items():
-            merged.setdefault(arm_id, _Sums(sums.arm)).merge(sums)
+            merged.setdefault(arm_id, Sums(sums.arm)).merge(sums)
     return merged
 
 
 def class_evidence(
     query_class: str,
-    sums: Mapping[str, _Sums],
+    sums: Mapping[str, Sums],
     settings: RoutingSettings,
     *,
     priors: Mapping[str, Tally] | None = None,
     log_time_ms: int = 0,
 ) -> ClassEvidence:
     """Make a class's evidence out of its merged sums; arms that need no trace are there without any."""
-    known = {arm.id: _Sums(arm) for arm in settings.known_arms} | dict(sums)
+    known = {arm.id: Sums(arm) for arm in settings.known_arms} | dict(sums)
     priors = priors or {}
-    arms = tuple(_arm_evidence(known[arm_id], priors.get(arm_id, Tally()), settings) for arm_id in sorted(known))
+    arms = tuple(_arm_evidence(known[arm_id], priors.get(arm_id, NO_SCORES), settings) for arm_id in sorted(known))
     return ClassEvidence(query_class=query_class, arms=arms, log_time_ms=log_time_ms)
 
 
-def _arm_evidence(sums: _Sums, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
+def _arm_evidence(sums: Sums, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
     return ArmEvidence(
         arm=sums.arm,
         id=sums.arm.id,

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from stream.records import Arm
 
 if TYPE_CHECKING:
-    from stream.settings import Settings
+    from stream.settings import Settings  # noqa: TID251 - a type only: `of` is given the value
 
 DAY_S = 86_400
-ARM_FIELDS = ("model", "agent", "config_version", "adapter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

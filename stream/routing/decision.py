@@ -1,0 +1,152 @@
+"""Decisions: from a class's evidence and the operator's word to every arm's probability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from stream.records import Arm, ArmRouting, ArmState, RoutingUpdate
+from stream.routing.confidence import METHOD, judge
+from stream.routing.evidence import ArmEvidence, ClassEvidence
+from stream.routing.exploration import explore, is_exploring
+from stream.routing.overrides import Overrides
+from stream.routing.registry import Policy, policy_named
+from stream.routing.settings import RoutingSettings
+
+PINNED, FROZEN, WITHDRAWN = "pinned", "frozen", "withdrawn"
+"""What stands as an update's policy where an operator's word decided."""
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How a class's draws are divided, and by whom.
+
+    Attributes:
+        policy: the policy's name, or `PINNED`, `FROZEN`, `WITHDRAWN`.
+        probabilities: of each arm that may be drawn; they sum to 1, or are none where every arm is withdrawn.
+        reason: why, in one clause.
+    """
+
+    policy: str
+    probabilities: Mapping[str, float]
+    reason: str
+
+
+def decide(
+    evidence: ClassEvidence,
+    *,
+    settings: RoutingSettings,
+    overrides: Overrides,
+    frozen: Mapping[str, float] | None = None,
+    fold: str = "",
+    version: tuple[int, int] = (0, 0),
+) -> RoutingUpdate:
+    """Decide for one class.
+
+    1. Arms that are withdrawn get 0, whatever else is said. Where none is left, every arm has 0 and routers use their callers'
+       own fallback: an arm that was withdrawn never serves.
+    2. A pinned class gives its pin 1; the pin may be an arm without evidence.
+    3. A frozen class keeps the probabilities it was frozen with, renormalised over what is not withdrawn.
+    4. Else the policy decides, and the exploration share is added.
+
+    Args:
+        evidence: of the class, withdrawn arms included.
+        settings: of routing.
+        overrides: the operator's words, on any class.
+        frozen: the probabilities to keep where the class is frozen; None where it had none yet: the policy then decides once.
+        fold: the fold that the evidence comes from.
+        version: of the update.
+    """
+    evidence = with_pin(evidence, overrides.pin(evidence.query_class))
+    allowed = replace(evidence, arms=tuple(arm for arm in evidence.arms if not overrides.is_withdrawn(evidence.query_class, arm.arm)))
+    shares = share_out(allowed, settings=settings, overrides=overrides, frozen=frozen)
+    verdict = judge(allowed, settings.alpha)
+    return RoutingUpdate(
+        query_class=evidence.query_class,
+        fold=fold,
+        policy=shares.policy,
+        version=version,
+        log_time_ms=evidence.log_time_ms,
+        exploration_share=_explored(shares.policy, settings),
+        interval_method=METHOD,
+        alpha=settings.alpha,
+        best_arm=verdict.best_arm,
+        reason=f"{shares.reason}; {verdict.reason}",
+        arms=tuple(_routing(arm, shares, verdict.intervals, settings) for arm in evidence.arms),
+    )
+
+
+def with_pin(evidence: ClassEvidence, pin: Arm | None) -> ClassEvidence:
+    """Add the arm that the class is pinned to, where it is not known otherwise."""
+    if pin is None or evidence.of(pin.id):
+        return evidence
+    arms = sorted((*evidence.arms, ArmEvidence(arm=pin, id=pin.id)), key=lambda arm: arm.id)
+    return replace(evidence, arms=tuple(arms))
+
+
+def share_out(allowed: ClassEvidence, *, settings: RoutingSettings, overrides: Overrides, frozen: Mapping[str, float] | None) -> Shares:
+    """Divide the draws among the arms that may be drawn; the steps are those of `decide`."""
+    pin = overrides.pin(allowed.query_class)
+    if not allowed.arms:
+        return Shares(policy=WITHDRAWN, probabilities={}, reason="every arm is withdrawn: nothing is drawn")
+    if pin and allowed.of(pin.id):
+        return Shares(policy=PINNED, probabilities={pin.id: 1.0}, reason=f"an operator pinned the class to {pin.id}")
+    kept = _kept(allowed, frozen) if overrides.is_frozen(allowed.query_class) else None
+    if kept:
+        return Shares(policy=FROZEN, probabilities=kept, reason="an operator froze the probabilities as they were")
+    return _by_policy(policy_named(settings.policy), allowed, settings)
+
+
+def _kept(allowed: ClassEvidence, frozen: Mapping[str, float] | None) -> dict[str, float] | None:
+    kept = {arm.id: (frozen or {}).get(arm.id, 0.0) for arm in allowed.arms}
+    total = sum(kept.values())
+    return {arm_id: share / total for arm_id, share in kept.items()} if total > 0 else None
+
+
+def _by_policy(policy: Policy, allowed: ClassEvidence, settings: RoutingSettings) -> Shares:
+    decided = policy.probabilities(allowed, settings)
+    probabilities = explore(decided.probabilities, allowed, settings) if policy.explores else decided.probabilities
+    return Shares(policy=settings.policy, probabilities=probabilities, reason=decided.reason)
+
+
+def _explored(policy: str, settings: RoutingSettings) -> float:
+    by_policy = policy == settings.policy and policy_named(policy).explores
+    return settings.exploration_share if by_policy else 0.0
+
+
+def _routing(arm: ArmEvidence, shares: Shares, intervals: Mapping[str, Interval | None], settings: RoutingSettings) -> ArmRouting:
+    withdrawn = arm.id not in intervals
+    return ArmRouting(
+        id=arm.id,
+        arm=arm.arm,
+        probability=0.0 if withdrawn else shares.probabilities.get(arm.id, 0.0),
+        mean=arm.believed.mean,
+        interval=intervals.get(arm.id),
+        effective_count=arm.believed.weight,
+        rated_count=arm.rated_count,
+        count=arm.count,
+        cost_usd=arm.cost_usd.mean,
+        latency_s=arm.latency_s.mean,
+        state=_state(arm, settings, withdrawn=withdrawn),
+    )
+
+
+def _state(arm: ArmEvidence, settings: RoutingSettings, *, withdrawn: bool) -> ArmState:
+    if withdrawn:
+        return "withdrawn"
+    return "exploring" if is_exploring(arm, settings) else "active"
+
+
+def has_moved(before: RoutingUpdate | None, after: RoutingUpdate, least: float) -> bool:
+    """Whether a decision is worth an update of its own: another policy, best arm, set or state of arms, or a probability moved."""
+    if before is None or (before.policy, before.best_arm, before.fold) != (after.policy, after.best_arm, after.fold):
+        return True
+    if [(arm.id, arm.state) for arm in before.arms] != [(arm.id, arm.state) for arm in after.arms]:
+        return True
+    return any(abs(old.probability - new.probability) > least for old, new in zip(before.arms, after.arms, strict=True))
+
+
+def has_new_evidence(before: RoutingUpdate | None, after: RoutingUpdate) -> bool:
+    """Whether the counts that an update shows have changed."""
+    return before is None or [(arm.count, arm.rated_count) for arm in before.arms] != [(arm.count, arm.rated_count) for arm in after.arms]

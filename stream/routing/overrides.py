@@ -1,0 +1,68 @@
+"""Overrides: an operator's word over what is learned.
+
+Withdrawing outranks pinning, pinning outranks freezing, freezing outranks the policy; a word on one class outranks the same on all.
+"""
+
+from __future__ import annotations
+
+from stream.records import Arm, Override
+from stream.routing.evidence import ANY_CLASS
+from stream.routing.settings import project
+
+CONCERNED = ("pin", "freeze", "withdraw")
+
+
+class Overrides:
+    """What stands on `eddy.overrides`, as far as routing obeys it."""
+
+    def __init__(self, arm_fields: tuple[str, ...]) -> None:
+        self._fields = arm_fields
+        self._standing: dict[str, Override] = {}
+
+    def put(self, key: str, override: Override | None) -> str | None:
+        """Take a word, or its tombstone.
+
+        Returns:
+            The class whose routing it may change (`*`: any), or None where routing does not care.
+        """
+        before = self._standing.pop(key, None)
+        if override and override.kind in CONCERNED:
+            self._standing[key] = override
+        concerned = [word.query_class for word in (before, self._standing.get(key)) if word]
+        return None if not concerned else concerned[0] if len(set(concerned)) == 1 else ANY_CLASS
+
+    def pin(self, query_class: str) -> Arm | None:
+        """The arm, by its routed fields, that the class is pinned to."""
+        word = self._on("pin", query_class)
+        return project(word.arm, self._fields) if word and word.arm else None
+
+    def is_frozen(self, query_class: str) -> bool:
+        """Whether the class's probabilities are to stay."""
+        return self._on("freeze", query_class) is not None
+
+    def is_withdrawn(self, query_class: str, arm: Arm) -> bool:
+        """Whether the arm may not serve the class.
+
+        A withdrawn arm's empty fields stand for any; fields that are not routed over cannot be told apart, so that withdrawing
+        `gpt-4|react` where only models are routed withdraws `gpt-4`: nothing that was withdrawn may serve.
+        """
+        return any(self._matches(word.arm, arm) for word in self._of("withdraw", query_class) if word.arm)
+
+    def named_classes(self) -> set[str]:
+        """The classes that have a word of their own."""
+        return {word.query_class for word in self._standing.values() if word.query_class != ANY_CLASS}
+
+    def standing(self, query_class: str) -> list[Override]:
+        """The words that hold for a class."""
+        return [word for kind in CONCERNED for word in self._of(kind, query_class)]
+
+    def _of(self, kind: str, query_class: str) -> list[Override]:
+        return [word for word in self._standing.values() if word.kind == kind and word.query_class in (query_class, ANY_CLASS)]
+
+    def _on(self, kind: str, query_class: str) -> Override | None:
+        words = sorted(self._of(kind, query_class), key=lambda word: word.query_class == ANY_CLASS)
+        return words[0] if words else None
+
+    def _matches(self, withdrawn: Arm, arm: Arm) -> bool:
+        named = [field for field in self._fields if getattr(withdrawn, field)]
+        return bool(named) and all(getattr(withdrawn, field) == getattr(arm, field) for field in named)
