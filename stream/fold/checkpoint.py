@@ -1,55 +1,22 @@
-"""Checkpoints: a partition's state as immutable records of a changelog."""
+"""Checkpoints: a partition's state as immutable records of a changelog; `stream.fold.recovery` finds it again.
+
+A checkpoint holds, as they are at its end, the buckets and rows that changed since its base; a full one holds all buckets.
+Nothing is ever overwritten: a key belongs to one checkpoint alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from stream.fold.spec import FoldSpec
+from stream.fold.changelog import Changelog, Checkpoint
+from stream.fold.index import VACANT, JoinIndex
+from stream.fold.parts import KEY, PART_BUCKETS, PART_ROWS, Head, Part, PartValue, changed_buckets, encode_part, pack_buckets, pack_rows, split
+from stream.fold.recovery import checkpoint_end, recover
 from stream.fold.state import PartitionState
 
-
-class Part(NamedTuple):
-    """One record of the changelog."""
-
-    key: bytes
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint to be sent, all parts together.
-
-    Attributes:
-        parts: its records.
-        base: logical offset that its delta stands on.
-        end: logical offset at which it holds.
-        full: whether it stands on nothing.
-    """
-
-    parts: tuple[Part, ...]
-    base: int
-    end: int
-    full: bool
-
-
-class Changelog:
-    """What the owner of a partition knows to stand in its changelog.
-
-    Attributes:
-        durable: logical offset of the last acknowledged checkpoint, -1 at first. The next one's base.
-    """
-
-    durable: int
-
-    def full_is_due(self, state: PartitionState) -> bool:
-        """Whether the next checkpoint should be a full one; counted in the log, not in the process."""
-        raise NotImplementedError
-
-    def acknowledged(self, checkpoint: Checkpoint) -> list[bytes]:
-        """Note that all parts are acknowledged; return the keys to write tombstones for (none after a delta)."""
-        raise NotImplementedError
+__all__ = ["Changelog", "Checkpoint", "Part", "checkpoint_end", "recover", "write_checkpoint"]
 
 
 def write_checkpoint(state: PartitionState, changelog: Changelog, *, checkpoint_id: bytes, full: bool) -> Checkpoint:
@@ -61,20 +28,78 @@ def write_checkpoint(state: PartitionState, changelog: Changelog, *, checkpoint_
         state: what it remembers as changed is cleared.
         changelog: of the same partition; says which older parts a full one replaces.
         checkpoint_id: 16 bytes, never used for another checkpoint.
-        full: whether to write all totals and merge small old index parts.
+        full: whether to write all buckets and merge small old index parts.
     """
-    raise NotImplementedError
+    runs, moved = _rows_to_write(state.index, changelog if full else None)
+    bodies: list[_Body] = [_Body(buckets=body) for body in _bucket_bodies(state, full=full)]
+    bodies += [_Body(seqs, body) for run in runs for seqs, body in split(run, PART_ROWS, partial(pack_rows, state.index, state.totals))]
+    head = _head(state, base=changelog.durable, full=full, parts=len(bodies))
+    parts = [_part(state, checkpoint_id, number, PartValue(head=head, index=body.rows, buckets=body.buckets)) for number, body in enumerate(bodies)]
+    _forget_changes(state)
+    return Checkpoint(
+        parts=tuple(parts),
+        base=head.base,
+        end=head.end,
+        full=full,
+        epoch=state.epoch,
+        oldest=state.index.oldest,
+        rows=tuple(body.seqs for body in bodies),
+        moved=tuple(moved),
+    )
 
 
-def recover(parts: Mapping[bytes, bytes], *, number: int, spec: FoldSpec) -> tuple[PartitionState, Changelog]:
-    """Find the newest state that a changelog holds; an empty changelog gives a fresh state.
+class _Body(NamedTuple):
+    """What one part is to hold."""
 
-    Raises:
-        CheckpointGapError: something that the newest state stands on is missing; read the changelog again.
+    seqs: Sequence[int] = ()
+    rows: bytes = b""
+    buckets: bytes = b""
+
+
+def _head(state: PartitionState, *, base: int, full: bool, parts: int) -> Head:
+    return Head(
+        base=base,
+        end=state.offset,
+        full=full,
+        parts=parts,
+        rows=len(state.index),
+        epoch=state.epoch,
+        epoch_start=state.epoch_start,
+        log_base=state.base,
+        record_hash=state.record_hash,
+        log_time_ms=state.log_time_ms,
+        seq=state.index.seq,
+        counters=state.counters,
+        left=sorted(state.totals.left),
+    )
+
+
+def _part(state: PartitionState, checkpoint_id: bytes, number: int, value: PartValue) -> Part:
+    return Part(KEY.pack(state.number, state.offset, checkpoint_id, number), encode_part(value))
+
+
+def _forget_changes(state: PartitionState) -> None:
+    state.index.fresh_from = state.index.seq
+    state.index.changed.clear()
+    state.totals.left.clear()
+
+
+def _bucket_bodies(state: PartitionState, *, full: bool) -> Iterator[bytes]:
+    """Pack the buckets; one body at least, since a checkpoint's first part carries its head."""
+    pack = partial(pack_buckets, state.totals)
+    changes = changed_buckets(state.totals, full=full)
+    yield from [body for _, body in split(changes, PART_BUCKETS, pack)] or [pack(())]
+
+
+def _rows_to_write(index: JoinIndex, merging: Changelog | None) -> tuple[list[Sequence[int]], list[int]]:
+    """Return runs of numbers of the rows to write, and the numbers of those that have moved.
+
+    Young rows are one dense run; changed old ones and, in a full checkpoint, those of small old parts are another.
     """
-    raise NotImplementedError
-
-
-def checkpoint_end(parts: Mapping[bytes, bytes]) -> int | None:
-    """Return the logical end of the newest recoverable checkpoint, None where there is none."""
-    raise NotImplementedError
+    young = range(max(index.fresh_from, index.oldest), index.seq)
+    old = {index.seq_of(slot) for slot in index.changed}
+    if merging is not None:
+        old |= merging.rows_to_merge(index.oldest)
+    old = {seq for seq in old if seq < young.start}
+    moved = [seq for seq in old if index.places[seq % index.horizon] == VACANT]
+    return [run for run in (young, sorted(old.difference(moved))) if run], moved

@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import xxhash
 
+from stream.fold.buckets import Totals
+from stream.fold.index import WAITING, JoinIndex
+from stream.fold.ratings import unpack_ratings
 from stream.fold.spec import FoldSpec
-from stream.records import PartitionStatistics
+from stream.records import Arm, PartitionStatistics
 
 
 class Counters(msgspec.Struct, array_like=True, kw_only=True, gc=False):
@@ -50,6 +54,17 @@ class Counters(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """Times the log was made anew."""
 
 
+LOG_TIME_STEP_MS = 86_400_000
+"""The partition's time goes forward by no more at one record: a date of 2100 in a producer's stamp then does little."""
+LOG_TIME_MAX_MS = 253_402_300_799_999
+"""End of the year 9999; its minute still fits 32 bits."""
+
+
+def record_hash(value: bytes | None, timestamp_ms: int) -> int:
+    """Return the 64-bit hash by which a record of the log is known again; never 0."""
+    return xxhash.xxh3_64_intdigest(value or b"", seed=timestamp_ms & 0xFFFFFFFFFFFFFFFF) or 1
+
+
 class PartitionState:
     """One partition at one offset.
 
@@ -63,29 +78,33 @@ class PartitionState:
         record_hash: of the record at `offset`, 0 where there is none (the log has a hole there).
         log_time_ms: the partition's time, -1 at first: never back, never forward by more than a day at one record.
         counters: what was counted on the way.
+        totals: sums by class, arm and time.
+        index: the last entries, by trace id.
     """
 
-    number: int
-    spec: FoldSpec
-    offset: int
-    base: int
-    epoch: int
-    epoch_start: int
-    record_hash: int
-    log_time_ms: int
-    counters: Counters
+    __slots__ = ("base", "counters", "epoch", "epoch_start", "index", "log_time_ms", "number", "offset", "record_hash", "spec", "totals")
 
     def __init__(self, number: int, spec: FoldSpec) -> None:
-        raise NotImplementedError
+        self.number = number
+        self.spec = spec
+        self.offset = -1
+        self.base = 0
+        self.epoch = 0
+        self.epoch_start = 0
+        self.record_hash = 0
+        self.log_time_ms = -1
+        self.counters = Counters()
+        self.totals = Totals(spec)
+        self.index = JoinIndex(spec)
 
     @property
     def position(self) -> int:
         """Physical offset to read next."""
-        raise NotImplementedError
+        return self.offset + 1 - self.base
 
     def recognises(self, value: bytes | None, timestamp_ms: int) -> bool:
         """Whether this is the record that was folded at `offset`; if not, the log was made anew."""
-        raise NotImplementedError
+        return self.record_hash in (0, record_hash(value, timestamp_ms))
 
     def skip_hole(self, to_physical: int, *, lost: bool = False) -> None:
         """Go on at a physical offset beyond `position`, the log having nothing in between.
@@ -94,23 +113,77 @@ class PartitionState:
             to_physical: offset of the next record that there is.
             lost: whether retention removed what stood there (else it is counted as a hole).
         """
-        raise NotImplementedError
+        skipped = to_physical - self.position
+        if skipped <= 0:
+            return
+        if lost:
+            self.counters.lost += skipped
+        else:
+            self.counters.holes += skipped
+        self.offset += skipped
+        self.record_hash = 0
+
+    def advance_time(self, timestamp_ms: int) -> None:
+        """Let the partition's time go on to that of a record, as far as it may."""
+        before = self.log_time_ms
+        now = max(0, timestamp_ms) if before < 0 else min(max(before, timestamp_ms), before + LOG_TIME_STEP_MS)
+        self.log_time_ms = min(now, LOG_TIME_MAX_MS)
+        minute = self.log_time_ms // 60_000
+        if minute != self.totals.minute:
+            self.totals.advance(minute)
 
     def take_changed_classes(self) -> set[str]:
         """Return the classes whose totals changed since the last call; of one that left, `statistics` has no arms.
 
         A recovered state starts with none: whoever takes over publishes `all_classes` first.
         """
-        raise NotImplementedError
+        changed, self.totals.changed = self.totals.changed, set()
+        return changed
 
     def statistics(self, query_class: str) -> PartitionStatistics:
         """Return the running total of one class, as it goes on `eddy.statistics`."""
-        raise NotImplementedError
+        return PartitionStatistics(
+            fold=self.spec.id,
+            partition=self.number,
+            offset=self.offset,
+            log_time_ms=self.log_time_ms,
+            query_class=query_class,
+            arms=self.totals.statistics(query_class),
+        )
 
     def all_classes(self) -> Iterable[str]:
         """Return the classes that have totals."""
-        raise NotImplementedError
+        return tuple(self.totals.classes)
 
     def canonical(self) -> dict[str, Any]:
-        """Return the whole state as plain data, equal for equal states however they came to be."""
-        raise NotImplementedError
+        """Return the whole state as plain data, equal for equal states however they came to be.
+
+        Its keys: `number`, `offset`, `base`, `epoch`, `record_hash`, `log_time_ms`, `seq`; `counters` by name;
+        `totals`, `{class: {arm: {(width in seconds, start in epoch seconds, drawn): sums}}}`;
+        `index`, entries as `[number, key in hex, trace or None, ratings, decision]` from old to young.
+        """
+        return {
+            **{name: getattr(self, name) for name in ("number", "offset", "base", "epoch", "epoch_start", "record_hash", "log_time_ms")},
+            "seq": self.index.seq,
+            "counters": msgspec.structs.asdict(self.counters),
+            "totals": {query_class: self._canonical_arms(query_class) for query_class in sorted(self.totals.classes)},
+            "index": [self._canonical_entry(slot) for slot in sorted(self.index.slots.values(), key=self.index.seq_of)],
+        }
+
+    def _canonical_arms(self, query_class: str) -> dict[str, Any]:
+        return {arm.arm.id: {row[:3]: list(row[3:]) for row in arm.buckets} for arm in self.totals.statistics(query_class)}
+
+    def _canonical_entry(self, slot: int) -> list[Any]:
+        index = self.index
+        ratings = sorted((rater, *word) for rater, word in unpack_ratings(index.ratings[slot]).items())
+        waiting = index.places[slot] == WAITING
+        decision = index.decisions.get(slot, ()) if waiting else ()
+        return [index.seq_of(slot), index.keys[slot].hex(), None if waiting else self._canonical_trace(slot), ratings, decision and tuple(decision)]
+
+    def _canonical_trace(self, slot: int) -> list[Any]:
+        index, totals = self.index, self.totals
+        read = [index.minutes[slot], index.outcomes[slot], index.inlines[slot]]
+        if totals.locate(index.minutes[slot]) is None:
+            return [None, *read]
+        cell = totals.cells[index.places[slot] >> 1]
+        return [(cell.query_class, Arm(**cell.arm._asdict()).id, index.places[slot] & 1), *read]

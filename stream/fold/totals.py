@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from operator import add
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 WIDTHS_S = (MINUTE_S, HOUR_S, DAY_S)
@@ -40,3 +42,20 @@ SUMS = len(Sum)
 """Sums in a bucket."""
 MICRO = 1_000_000
 """Micro-scores in a score of 1."""
+OVERFLOW = "~overflow"
+"""Name of the class, and model of the arm, that take what is beyond the caps."""
+
+
+def identity() -> list[int]:
+    """Return the sums of nothing."""
+    return [0] * SUMS
+
+
+def merge(left: Sequence[int], right: Sequence[int]) -> list[int]:
+    """Return the sums of both; commutative and associative, with `identity` as its neutral element.
+
+    Example:
+        >>> merge(identity(), identity()) == identity()
+        True
+    """
+    return list(map(add, left, right))

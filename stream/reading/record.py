@@ -1,6 +1,19 @@
-"""Reading an untrusted record of `eddy.traces`: a reading, or a refusal with its reason."""
+"""Reading an untrusted record of `eddy.traces`: a reading, or a refusal with its reason.
+
+Only what the fold needs is decoded: steps, messages, metadata and all fields that are not known are skipped over.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from stream.errors import MalformedRecordError
+from stream.reading.arm import FullArm, read_arm, read_name
+from stream.reading.outcome import Outcome, read_outcome
+from stream.records import SCHEMA, RaterKind
 
 REASONS: tuple[str, ...] = (
     "tombstone",
@@ -18,3 +31,252 @@ REASONS: tuple[str, ...] = (
     "internal_error",
 )
 """Why a record is refused: a closed set, label values of metrics."""
+
+TRACE_ID_MAX_CHARS = 256
+SCHEMAS = range(max(1, SCHEMA - 2), SCHEMA + 1)
+MICRO, NANO, MILLI = 1_000_000, 1_000_000_000, 1_000
+
+# Beyond these a quantity is an error of whoever measured it: a million dollars, 115 days, a trillion tokens.
+COST_MAX_USD = 1e6
+LATENCY_MAX_S = 1e7
+TOKENS_MAX = 10**12
+
+
+class TraceReading(msgspec.Struct, frozen=True, gc=False):
+    """What the fold takes from a trace. A quantity of -1 is unknown."""
+
+    trace_id: str
+    query_class: str
+    arm: FullArm
+    drawn: bool | None
+    """Whether its own decision is a draw of the arm that served; None where it brought no decision."""
+    outcome: Outcome
+    inline_micro: int
+    cost_nano_usd: int
+    latency_ms: int
+    tokens: int
+
+
+class FeedbackReading(msgspec.Struct, frozen=True, gc=False):
+    """One rater's word on one trace."""
+
+    trace_id: str
+    rater: str
+    rater_kind: RaterKind
+    micro: int
+    given_at_s: float
+
+
+class DecisionReading(msgspec.Struct, frozen=True, gc=False):
+    """A decision that travels by itself."""
+
+    trace_id: str
+    draws: FullArm | None
+    """The arm that was drawn with a known propensity; None where the decision was no such draw."""
+
+
+class ForgetReading(msgspec.Struct, frozen=True, gc=False):
+    """A trace to be forgotten."""
+
+    trace_id: str
+
+
+Reading: TypeAlias = TraceReading | FeedbackReading | DecisionReading | ForgetReading
+
+
+class _Arm(msgspec.Struct, gc=False):
+    model: str = ""
+    agent: str = ""
+    config_version: str = ""
+    adapter: str = ""
+
+
+class _InlineDecision(msgspec.Struct, kw_only=True, gc=False):
+    kind: str = ""
+    arm: _Arm
+    propensity: float | None = None
+    query_class: str = ""
+
+
+class _Trace(msgspec.Struct, gc=False):
+    trace_id: str
+    type: str | None = None
+    schema: int = SCHEMA
+    query: str = ""
+    agent: str = ""
+    model: str = ""
+    outcome: str | None = None
+    feedback: float | None = None
+    total_tokens: int | float = 0
+    total_latency_seconds: float = 0.0
+    cost_usd: float = 0.0
+    query_class: str = ""
+    config_version: str = ""
+    adapter: str = ""
+    decision: _InlineDecision | None = None
+
+
+class _Feedback(msgspec.Struct, gc=False):
+    trace_id: str
+    rater: str
+    rater_kind: RaterKind
+    score: float
+    given_at: float
+    schema: int = SCHEMA
+
+
+class _Decision(_InlineDecision, kw_only=True, gc=False):
+    trace_id: str
+    schema: int = SCHEMA
+
+
+class _Forget(msgspec.Struct, gc=False):
+    trace_id: str
+    schema: int = SCHEMA
+
+
+class _Type(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
+_decode_trace = msgspec.json.Decoder(_Trace).decode
+_decode_feedback = msgspec.json.Decoder(_Feedback).decode
+_decode_decision = msgspec.json.Decoder(_Decision).decode
+_decode_forget = msgspec.json.Decoder(_Forget).decode
+_decode_type = msgspec.json.Decoder(_Type).decode
+
+
+def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str], str]) -> Reading:
+    """Read a record of the log.
+
+    Args:
+        value: as the broker hands it out.
+        max_bytes: size above which it is refused.
+        classify: gives the class of a query, for traces that name none.
+
+    Raises:
+        MalformedRecordError: with one of `REASONS`; never anything else, whatever the value and the classifier are.
+    """
+    try:
+        return _read(value, max_bytes, classify)
+    except MalformedRecordError:
+        raise
+    except msgspec.ValidationError as exc:
+        raise MalformedRecordError(_reason_of(str(exc)), str(exc)) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise MalformedRecordError("not_json", str(exc)) from exc
+    except Exception as exc:  # a user's classifier may raise anything
+        raise MalformedRecordError("internal_error", f"{type(exc).__name__}: {exc}") from exc
+
+
+def _reason_of(message: str) -> str:
+    if "out of range" in message:
+        return "out_of_range"
+    return "missing_field" if "missing required field" in message else "wrong_type"
+
+
+def _read(value: bytes | None, max_bytes: int, classify: Callable[[str], str]) -> Reading:
+    if value is None:
+        raise MalformedRecordError("tombstone", "the record has no value, but every record of the log says something; send a Forget to remove a trace")
+    if len(value) > max_bytes:
+        raise MalformedRecordError("too_large", f"the record has {len(value)} bytes, but at most {max_bytes} are read (EDDY_MAX_RECORD_BYTES)")
+    try:
+        trace = _decode_trace(value)
+    except msgspec.ValidationError:  # another type may have fields of these names, of its own or its sender's
+        kind = _decode_type(value).type
+        if kind is None or kind == "trace":
+            raise
+        return _read_by_type(value, kind)
+    if trace.type is None or trace.type == "trace":
+        return _read_trace(trace, classify)
+    return _read_by_type(value, trace.type)
+
+
+def _read_by_type(value: bytes, kind: str) -> Reading:
+    if kind == "feedback":
+        return _read_feedback(_decode_feedback(value))
+    if kind == "decision":
+        return _read_decision(_decode_decision(value))
+    if kind == "forget":
+        forget = _decode_forget(value)
+        return ForgetReading(_identify(forget.trace_id, forget.schema))
+    raise MalformedRecordError("unknown_type", f"type {kind[:40]!r} is none of trace, feedback, decision, forget")
+
+
+def _read_trace(trace: _Trace, classify: Callable[[str], str]) -> TraceReading:
+    arm = read_arm(trace.model, trace.agent, trace.config_version, trace.adapter)
+    decision = trace.decision
+    draws = None if decision is None else _arm_drawn(decision)
+    query_class = trace.query_class or ("" if decision is None else decision.query_class) or _classify(trace.query, classify)
+    return TraceReading(
+        _identify(trace.trace_id, trace.schema),
+        read_name(query_class, "query_class"),
+        arm,
+        None if decision is None else draws is not None and draws.allows(arm),
+        read_outcome(trace.outcome),
+        -1 if trace.feedback is None else _score(trace.feedback, "feedback"),
+        _quantity(trace.cost_usd, "cost_usd", COST_MAX_USD, NANO) if trace.cost_usd else -1,
+        _quantity(trace.total_latency_seconds, "total_latency_seconds", LATENCY_MAX_S, MILLI) if trace.total_latency_seconds else -1,
+        _tokens(trace.total_tokens) if trace.total_tokens else -1,
+    )
+
+
+def _read_feedback(feedback: _Feedback) -> FeedbackReading:
+    return FeedbackReading(
+        _identify(feedback.trace_id, feedback.schema),
+        read_name(feedback.rater, "rater"),
+        feedback.rater_kind,
+        _score(feedback.score, "score"),
+        feedback.given_at + 0.0,  # -0.0 and 0.0 are one time and must be one byte string
+    )
+
+
+def _read_decision(decision: _Decision) -> DecisionReading:
+    return DecisionReading(_identify(decision.trace_id, decision.schema), _arm_drawn(decision))
+
+
+def _arm_drawn(decision: _InlineDecision) -> FullArm | None:
+    """Return the arm if the decision was a draw with a known propensity."""
+    arm, propensity = decision.arm, decision.propensity
+    named = read_arm(arm.model, arm.agent, arm.config_version, arm.adapter)
+    if decision.kind != "drawn" or propensity is None:
+        return None
+    if not 0.0 < propensity <= 1.0:
+        raise MalformedRecordError("out_of_range", f"propensity is {propensity}, but a probability of what was drawn lies in (0, 1]")
+    return named
+
+
+def _classify(query: str, classify: Callable[[str], str]) -> str:
+    query_class = classify(query)
+    if type(query_class) is not str or not query_class:
+        raise MalformedRecordError("internal_error", f"the classifier returned {query_class!r:.100}, but a class is a non-empty str")
+    query_class.encode()  # a lone surrogate is no text
+    return query_class
+
+
+def _identify(trace_id: str, schema: int) -> str:
+    if schema not in SCHEMAS:
+        raise MalformedRecordError("unknown_schema", f"schema is {schema}, but this version reads {SCHEMAS.start} to {SCHEMA}")
+    if not 0 < len(trace_id) <= TRACE_ID_MAX_CHARS:
+        raise MalformedRecordError("bad_trace_id", f"trace_id has {len(trace_id)} characters, but 1 to {TRACE_ID_MAX_CHARS} are allowed")
+    return trace_id
+
+
+def _score(score: float, field: str) -> int:
+    if not 0.0 <= score <= 1.0:
+        raise MalformedRecordError("out_of_range", f"{field} is {score}, but a score lies in [0, 1]")
+    return int(score * MICRO + 0.5)
+
+
+def _quantity(amount: float, field: str, greatest: float, unit: int) -> int:
+    if not 0.0 <= amount <= greatest:
+        raise MalformedRecordError("out_of_range", f"{field} is {amount}, but it lies in [0, {greatest:g}]; 0 or absent is unknown")
+    return int(amount * unit + 0.5)
+
+
+def _tokens(tokens: int | float) -> int:
+    if not 0 <= tokens <= TOKENS_MAX:
+        raise MalformedRecordError("out_of_range", f"total_tokens is {str(tokens)[:40]}, but it lies in [0, {TOKENS_MAX}]; 0 or absent is unknown")
+    if tokens != int(tokens):
+        raise MalformedRecordError("wrong_type", f"total_tokens is {tokens}, but tokens come whole")
+    return int(tokens)

@@ -1,0 +1,120 @@
+"""The join index: the last entries of a partition, packed in columns over the slots of a ring.
+
+An entry is a trace, or feedback and decisions that wait for theirs. Each takes a number when it comes and again when it
+moves to the young end; it leaves when `horizon` numbers have been taken after its own. Its slot is that number modulo
+the horizon.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from stream.fold.spec import FoldSpec
+from stream.reading.arm import FullArm
+
+KEY_BYTES = 15
+"""Bytes kept of a trace id's 128-bit hash: 120 bits still make a collision unheard of, and a `bytes` of 15 takes 48 bytes of memory where one of 16 takes 64."""
+NO_KEY = bytes(KEY_BYTES)
+WAITING, VACANT, GONE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+"""Places that are none: the entry waits for its trace; it has moved away; its cell has left (known only after a recovery)."""
+NO_SCORE = -1
+
+
+class JoinIndex:
+    """The join index of one partition.
+
+    Attributes:
+        seq: number that the next entry takes.
+        slots: slot of every key.
+        keys: by slot; the hash of the trace id.
+        places: by slot; the trace's place in the totals, or one of those that are none.
+        minutes: by slot; the partition's time at the trace.
+        outcomes: by slot.
+        inlines: by slot; the micro-score that the trace brought with it.
+        ratings: by slot; packed, None where there are none.
+        decisions: by slot, of the few entries that have one waiting; the arm it drew, None where it was no draw.
+        changed: slots of entries older than `fresh_from` that changed since the last checkpoint.
+        fresh_from: number that the next entry took at the last checkpoint.
+    """
+
+    __slots__ = ("_compact_at", "changed", "decisions", "fresh_from", "horizon", "inlines", "keys", "minutes", "outcomes", "places", "ratings", "seq", "slots")
+
+    def __init__(self, spec: FoldSpec) -> None:
+        self.horizon = spec.horizon
+        self.seq = 0
+        self.slots: dict[bytes, int] = {}
+        self.keys: list[bytes] = []
+        self.places = array("I")
+        self.minutes = array("I")
+        self.outcomes = array("B")
+        self.inlines = array("i")
+        self.ratings: list[bytes | None] = []
+        self.decisions: dict[int, FullArm | None] = {}
+        self.changed: set[int] = set()
+        self.fresh_from = 0
+        self._compact_at = 2 * self.horizon
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def oldest(self) -> int:
+        """Number below which entries have left."""
+        return max(0, self.seq - self.horizon)
+
+    def seq_of(self, slot: int) -> int:
+        """Return the number of the entry in a slot."""
+        return self.seq - 1 - (self.seq - 1 - slot) % self.horizon
+
+    def add(self, key: bytes, place: int, minute: int, *, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
+        """Put an entry at the young end; the slot must have been cleared. Return the slot."""
+        slot = self.seq % self.horizon
+        self.seq += 1
+        if slot == len(self.keys):
+            self._grow()
+        self.slots[key] = slot
+        self.keys[slot] = key
+        self.places[slot] = place
+        self.minutes[slot] = minute
+        self.outcomes[slot] = outcome
+        self.inlines[slot] = inline_micro
+        self.ratings[slot] = ratings
+        if self.seq >= self._compact_at:
+            self._compact()
+        return slot
+
+    def _grow(self) -> None:
+        self.keys.append(NO_KEY)
+        self.places.append(VACANT)
+        self.minutes.append(0)
+        self.outcomes.append(0)
+        self.inlines.append(NO_SCORE)
+        self.ratings.append(None)
+
+    def _compact(self) -> None:
+        """Copy the dict: one that gains and loses keys without end doubles its table, and a copy is the only way back."""
+        self.slots = dict(self.slots)
+        self._compact_at = self.seq + max(1024, self.horizon // 4)
+
+    def next_slot_is_taken(self) -> bool:
+        """Whether an entry must leave before another can be added."""
+        return len(self.keys) == self.horizon and self.places[self.seq % self.horizon] != VACANT
+
+    def clear(self, slot: int) -> None:
+        """Take the entry out of the index; the slot keeps its number."""
+        del self.slots[self.keys[slot]]
+        self.vacate(slot)
+
+    def vacate(self, slot: int) -> None:
+        """Empty the columns of a slot."""
+        self.keys[slot] = NO_KEY
+        self.places[slot] = VACANT
+        self.minutes[slot] = 0
+        self.outcomes[slot] = 0
+        self.inlines[slot] = NO_SCORE
+        self.ratings[slot] = None
+        self.decisions.pop(slot, None)
+
+    def mark(self, slot: int) -> None:
+        """Note that an entry changed."""
+        self.changed.add(slot)

@@ -1,0 +1,93 @@
+"""The ratings of one trace, packed; and the score that they, its inline rating and its outcome make."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple, TypeAlias
+
+import xxhash
+
+from stream.fold.totals import MICRO, Sum
+from stream.reading.outcome import Outcome
+
+KINDS = ("human", "judge", "program")
+"""Kinds of raters, the best source of a score first."""
+KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
+_PROGRAM = KIND_NUMBERS["program"]
+MAX_RATERS = 64
+"""Raters kept for one trace: many times what people, judges and programs there are, and 1.3 kB in the index."""
+
+_RATING = struct.Struct("<QdIB")
+
+
+class Word(NamedTuple):
+    """A rater's last word; the greater one stands, so that any order of arrival ends the same."""
+
+    given_at_s: float
+    micro: int
+    kind: int
+
+
+Words: TypeAlias = dict[int, Word]
+"""By hash of the rater's name."""
+
+
+def rater_hash(rater: str) -> int:
+    """Return the 64-bit hash under which a rater's word is kept."""
+    return xxhash.xxh3_64_intdigest(rater.encode())
+
+
+def unpack_ratings(packed: bytes | None) -> Words:
+    """Read packed ratings."""
+    return {rater: Word(given_at_s, micro, kind) for rater, given_at_s, micro, kind in _RATING.iter_unpack(packed)} if packed else {}
+
+
+def pack_ratings(words: Words) -> bytes:
+    """Pack ratings: 21 bytes each, in the order of their raters, so that equal ratings are equal bytes."""
+    return b"".join(_RATING.pack(rater, *words[rater]) for rater in sorted(words))
+
+
+def score_of(packed: bytes | None, inline_micro: int, outcome: int) -> tuple[int, int] | None:
+    """Return the score of a trace from the best source that it has.
+
+    Several raters of one kind score the floor of their mean. The inline rating stands for the programs only as long as
+    no program has given feedback.
+
+    Args:
+        packed: its ratings.
+        inline_micro: the rating that the trace brought with it, -1 where it brought none.
+        outcome: an `Outcome`.
+
+    Returns:
+        (place of the source's count in the sums, micro-score), or None where nothing is known.
+    """
+    if packed:
+        scores: list[list[int]] = [[], [], []]
+        for _, _, micro, kind in _RATING.iter_unpack(packed):
+            scores[kind].append(micro)
+        for kind, given in enumerate(scores):
+            if given:
+                return Sum.HUMAN + 3 * kind, sum(given) // len(given)
+    if inline_micro >= 0:
+        return Sum.HUMAN + 3 * _PROGRAM, inline_micro
+    if outcome:
+        return Sum.OUTCOME, MICRO if outcome == Outcome.SUCCESS else 0
+    return None
+
+
+def add_score(sums: list[int], score: tuple[int, int] | None) -> None:
+    """Add a trace's score to the sums of its bucket."""
+    if score is not None:
+        source, micro = score
+        sums[source] += 1
+        sums[source + 1] += micro
+        sums[source + 2] += micro * micro
+
+
+def take_score(sums: list[int], score: tuple[int, int] | None) -> None:
+    """Take a trace's score out of the sums of its bucket."""
+    if score is not None:
+        source, micro = score
+        sums[source] -= 1
+        sums[source + 1] -= micro
+        sums[source + 2] -= micro * micro
