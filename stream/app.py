@@ -165,7 +165,7 @@ def create_app(settings: Settings) -> WorkerApp:
     return app
 
 
-def main(settings: Settings) -> None:
+def run_worker(settings: Settings) -> None:
     """Run a worker until it is told to stop; ends the process (status 0 after SIGTERM).
 
     Raises:
@@ -174,6 +174,7 @@ def main(settings: Settings) -> None:
     """
     app = create_app(settings)
     asyncio.run(provision(settings, worker_changelogs(settings)))
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
