@@ -159,7 +159,7 @@ class PartitionState:
         """Return the whole state as plain data, equal for equal states however they came to be.
 
         Its keys: `number`, `offset`, `base`, `epoch`, `record_hash`, `log_time_ms`, `seq`; `counters` by name;
-        `totals`, `{class: {arm: {(width in seconds, start in epoch seconds, drawn): sums}}}`;
+        `totals`, `{class: {arm: {"width in seconds/start in epoch seconds/drawn": sums}}}`;
         `index`, entries as `[number, key in hex, trace or None, ratings, decision]` from old to young.
         """
         return {
@@ -171,7 +171,7 @@ class PartitionState:
         }
 
     def _canonical_arms(self, query_class: str) -> dict[str, Any]:
-        return {arm.arm.id: {row[:3]: list(row[3:]) for row in arm.buckets} for arm in self.totals.statistics(query_class)}
+        return {arm.arm.id: {"/".join(map(str, row[:3])): list(row[3:]) for row in arm.buckets} for arm in self.totals.statistics(query_class)}
 
     def _canonical_entry(self, slot: int) -> list[Any]:
         index = self.index
