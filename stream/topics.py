@@ -41,7 +41,10 @@ class Topic:
         return config | ({"message.timestamp.type": "LogAppendTime"} if self.broker_time else {})
 
 
-TRACES = Topic(name="eddy.traces", key="trace_id", records=(records.Trace, records.Feedback, records.Decision, records.Forget), partitions=None, retention_ms=30 * DAY_MS, broker_time=True)
+LOGGED = (records.Trace, records.Feedback, records.Decision, records.Forget)
+"""What one log holds, so that the order among them is given."""
+
+TRACES = Topic(name="eddy.traces", key="trace_id", records=LOGGED, partitions=None, retention_ms=30 * DAY_MS, broker_time=True)
 STATISTICS = Topic(name="eddy.statistics", key="fold/partition/query class", records=(records.PartitionStatistics,), compacted=True)
 ROUTING = Topic(name="eddy.routing", key="query class, or a policy's name", records=(records.RoutingUpdate, records.PolicyParameters), compacted=True)
 CYCLES = Topic(name="eddy.cycles", key="cycle id", records=(records.CycleRequested, records.CycleStep, records.CycleFinished))
