@@ -36,9 +36,9 @@ def worker() -> None:
 
     More of them share the partitions.
     """
-    from stream.app import main
+    from stream.app import run_worker
 
-    main(load_settings())
+    run_worker(load_settings())
 
 
 def learner() -> None:
