@@ -33,7 +33,9 @@ class AgentConfigs:
 
     def __init__(self, bootstrap: str | None = None, *, settings: Settings | None = None, fetch_wait_ms: int = FETCH_WAIT_MS) -> None:
         self._agents: dict[str, dict[str, AgentConfig]] = {}
-        self._follower = Follower(settings_of(bootstrap, settings), AGENT_CONFIGS.name, take=self.apply, begin_log=self._agents.clear, fetch_wait_ms=fetch_wait_ms)
+        self._read_into = self._agents
+        settings = settings_of(bootstrap, settings)
+        self._follower = Follower(settings, AGENT_CONFIGS.name, take=self.apply, begin_log=self._begin_log, caught_up=self._caught_up, fetch_wait_ms=fetch_wait_ms)
 
     def get(self, agent: str, version: int | str | None = None) -> AgentConfig | None:
         """Give an agent's configuration.
@@ -57,13 +59,19 @@ class AgentConfigs:
             msgspec.MsgspecError: it cannot be read; nothing has changed.
         """
         if value is None:
-            self._agents.pop((key or b"").decode(errors="replace"), None)
+            self._read_into.pop((key or b"").decode(errors="replace"), None)
             return
         config = msgspec.json.decode(value, type=AgentConfig)
-        versions = dict(self._agents.get(config.agent, {}))
+        versions = dict(self._read_into.get(config.agent, {}))
         versions.pop(str(config.version), None)
         versions[str(config.version)] = config
-        self._agents[config.agent] = dict(list(versions.items())[-VERSIONS_KEPT:])
+        self._read_into[config.agent] = dict(list(versions.items())[-VERSIONS_KEPT:])
+
+    def _begin_log(self) -> None:
+        self._read_into = {}
+
+    def _caught_up(self) -> None:
+        self._agents = self._read_into
 
     async def ready(self, timeout_s: float = 10.0) -> bool:
         """Wait until the topic was once read to its end; False when the time was not enough."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,24 +21,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Seen = tuple[int, int]
+"""Offset and fingerprint of a record."""
+
 FETCH_WAIT_MS = 50
 """The embedded broker does not wake a waiting fetch, so half of this is added to the age of an update; Kafka does."""
 CHECK_S = 2.0
-"""How often a silent log is looked at again: it may have been made anew behind an unbroken connection."""
+"""How often the anchor is looked at; it costs a fetch of what came since."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 
 
 class Follower:
     """Hands over every record of a topic, in order.
 
-    A log that was made anew (the embedded broker's after a restart, a topic created again) is read from its start: the
-    record at the last offset is looked at again whenever nothing comes, and is no longer the one that was seen.
+    A log that was made anew (the embedded broker's after a restart, a topic created again) is read from its start. It shows
+    by an end below the position, or by another record where the *anchor* stands: the last record that was read before the
+    log was last seen to be the same one. The anchor is looked at every few seconds, and then moved on.
 
     Args:
         settings: how the broker is reached.
         topic: its name; partition 0 is followed.
         take: gets key and value of each record; what it raises is logged, and the next record follows.
         begin_log: called when the log was made anew, before its first record.
+        caught_up: called when the end is reached, once after the start and once after each `begin_log`.
     """
 
     def __init__(
@@ -48,15 +53,19 @@ class Follower:
         *,
         take: Callable[[bytes | None, bytes | None], object],
         begin_log: Callable[[], None],
+        caught_up: Callable[[], None],
         fetch_wait_ms: int = FETCH_WAIT_MS,
     ) -> None:
         self._settings = settings
         self._topic = topic
         self._hand_over = take
         self._begin_log = begin_log
+        self._caught_up = caught_up
+        self._behind = True
         self._fetch_wait_ms = fetch_wait_ms
-        self._position = 0
-        self._mark: int | None = None
+        self._last: Seen | None = None
+        self._anchor: Seen | None = None
+        self._next_anchor: Seen | None = None
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._backoff_s = FIRST_BACKOFF_S
@@ -115,50 +124,64 @@ class Follower:
         1. Hand over what came.
         2. Where the log turns out to be another one, read it from its start.
         3. Note when its end is reached.
-        4. Look back at the last record when nothing came for a while.
+        4. Look at the anchor every few seconds.
         """
         loop = asyncio.get_running_loop()
         looked_s = loop.time()
         while True:
             records = (await consumer.getmany(partition, timeout_ms=4 * self._fetch_wait_ms)).get(partition, ())
-            if records and not self._take_all(records):  # 1
+            end = consumer.highwater(partition)  # comes with a fetch; a list of end offsets is wrong on the embedded broker
+            if not self._take_all(records) or (end is not None and end < self._position):  # 1
                 self._start_over(consumer, partition)  # 2
-            elif not self.is_ready:
-                await self._note_end(consumer, partition)  # 3
-            elif not records and loop.time() - looked_s > CHECK_S:
+            elif self._behind and end is not None and await consumer.position(partition) >= end:
+                self._note_end()  # 3
+            elif loop.time() - looked_s > CHECK_S:
                 self._look_back(consumer, partition)  # 4
                 looked_s = loop.time()
 
-    def _take_all(self, records: list[ConsumerRecord[bytes, bytes]]) -> bool:
+    @property
+    def _position(self) -> int:
+        return self._last[0] + 1 if self._last is not None else 0
+
+    def _take_all(self, records: Sequence[ConsumerRecord[bytes, bytes]]) -> bool:
         for record in records:
-            if record.offset < self._position:
-                if record.offset != self._position - 1 or _fingerprint(record) != self._mark:
-                    return False
-                continue
-            self._take(record)
+            if record.offset >= self._position:
+                self._take(record)
+            elif not self._is_known(record):
+                return False
+        if records and self._next_anchor is not None and records[0].offset <= self._next_anchor[0]:
+            self._anchor, self._next_anchor = self._next_anchor, None
         return True
+
+    def _is_known(self, record: ConsumerRecord[bytes, bytes]) -> bool:
+        return self._anchor is not None and (record.offset > self._anchor[0] or _seen(record) == self._anchor)
 
     def _take(self, record: ConsumerRecord[bytes, bytes]) -> None:
         try:
             self._hand_over(record.key, record.value)
         except Exception as exc:
             self._throttle.warning("record", "a record of %s at offset %d is left out: %r", self._topic, record.offset, exc)
-        self._position, self._mark = record.offset + 1, _fingerprint(record)
+        self._last = _seen(record)
+        self._anchor = self._anchor or self._last
 
     def _start_over(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         log.warning("%s was made anew and is read from its start; what was learned from the one before it serves until then", self._topic)
-        self._position, self._mark = 0, None
+        self._last = self._anchor = self._next_anchor = None
+        self._behind = True
         self._begin_log()
         consumer.seek(partition, 0)
 
-    async def _note_end(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        highwater = consumer.highwater(partition)  # with a fetch; a list of end offsets is wrong on the embedded broker
-        if highwater is not None and await consumer.position(partition) >= highwater:
-            self._ready.set()
+    def _note_end(self) -> None:
+        self._behind = False
+        self._anchor = self._last
+        self._caught_up()
+        self._ready.set()
 
     def _look_back(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        consumer.seek(partition, max(self._position - 1, 0))
+        """Read on from the anchor; what is known already is passed over."""
+        self._next_anchor = self._last
+        consumer.seek(partition, self._anchor[0] if self._anchor is not None else 0)
 
 
-def _fingerprint(record: ConsumerRecord[bytes, bytes]) -> int:
-    return hash((record.timestamp, record.key, record.value))
+def _seen(record: ConsumerRecord[bytes, bytes]) -> Seen:
+    return record.offset, hash((record.timestamp, record.key, record.value))

@@ -71,7 +71,8 @@ class Router:
         self._random = random.Random(seed).random
         self._sessions = Sessions(max_sessions)
         self._watchers: set[asyncio.Queue[RoutingUpdate]] = set()
-        self._follower = Follower(settings, ROUTING.name, take=self._take, begin_log=self.snapshot.begin_log, fetch_wait_ms=fetch_wait_ms)
+        self._read_into = self.snapshot
+        self._follower = Follower(settings, ROUTING.name, take=self._take, begin_log=self._begin_log, caught_up=self._caught_up, fetch_wait_ms=fetch_wait_ms)
         self._own_publisher = TracePublisher(settings=settings) if publish_decisions and publisher is None else None
         self._publisher = (publisher or self._own_publisher) if publish_decisions else None
 
@@ -177,11 +178,24 @@ class Router:
             self._watchers.discard(queue)
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
-        if (update := self.snapshot.apply(key, value)) is not None:
-            for queue in self._watchers:
-                if queue.full():
-                    queue.get_nowait()
-                queue.put_nowait(update)
+        if (update := self._read_into.apply(key, value)) is not None and self._read_into is self.snapshot:
+            self._tell(update)
+
+    def _begin_log(self) -> None:
+        """Read the new log aside: its earlier records must not replace what is served now, its last ones will."""
+        self._read_into = Snapshot()
+
+    def _caught_up(self) -> None:
+        if self._read_into is not self.snapshot:
+            for update in self.snapshot.adopt(self._read_into):
+                self._tell(update)
+            self._read_into = self.snapshot
+
+    def _tell(self, update: RoutingUpdate) -> None:
+        for queue in self._watchers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(update)
 
     async def start(self) -> None:
         """Begin to follow; does not wait for the broker."""

@@ -1,6 +1,6 @@
 """The routing tables as far as they were read: what a router knows. It knows nothing of topics.
 
-A class never goes back to an older version, whatever order records arrive in, except when the log itself was made anew.
+A class never goes back to an older version, whatever order records arrive in.
 """
 
 from __future__ import annotations
@@ -61,9 +61,16 @@ class Snapshot:
         self._versions[update.query_class] = update.version
         return update
 
-    def begin_log(self) -> None:
-        """Accept versions from the start again: the log was made anew. What is known serves until it is replaced."""
-        self._versions.clear()
+    def adopt(self, other: Snapshot) -> list[RoutingUpdate]:
+        """Take the tables of a log that was made anew, whose versions may be lower; classes that it lacks keep theirs.
+
+        Returns:
+            The updates adopted.
+        """
+        for query_class, table in other._tables.items():
+            self._replace(query_class, table)
+        self._versions = dict(other._versions)
+        return [table.update for table in other._tables.values()]
 
     def _read(self, value: bytes) -> RoutingUpdate | None:
         try:
