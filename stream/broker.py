@@ -144,7 +144,7 @@ class EmbeddedBroker:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
         lock = self._lock.fileno() if self._lock is not None else -1
         with self.log_path.open("wb") as log:
-            return leash.start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock], cwd=self.data_dir)
+            return leash.start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock], cwd=self.data_dir, start_new_session=True)
 
     async def _answer(self) -> None:
         deadline = time.monotonic() + READY_S
