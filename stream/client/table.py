@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ PINNED_POLICY = "pinned"
 """Policy of an update that an operator's pin decided: its arm is given, not drawn."""
 NEVER_DRAWN = ("withdrawn", "shadow")
 """States of arms that serve nobody: one is gone, the other runs beside without answering."""
+MAX_SUBSETS = 64
+"""Sets of candidates remembered for each table; more differ from request to request, and are worked out anew."""
 
 
 class Draw(NamedTuple):
@@ -31,30 +33,60 @@ class Draw(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lottery:
+    """Arms and their shares, ready to be drawn from.
+
+    Attributes:
+        ids: the arms, each of positive share.
+        arms: the same arms.
+        shares: their probabilities, which sum to 1.
+        cumulative: running sums of the weights that the shares came from.
+    """
+
+    ids: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    shares: tuple[float, ...]
+    cumulative: tuple[float, ...]
+
+    @classmethod
+    def over(cls, arms: Iterable[ArmRouting]) -> Lottery:
+        """Make shares of the arms' probabilities."""
+        chosen = tuple(arms)
+        weights = [arm.probability for arm in chosen]
+        return cls(
+            ids=tuple(arm.id for arm in chosen),
+            arms=tuple(arm.arm for arm in chosen),
+            shares=tuple(weight / math.fsum(weights) for weight in weights),
+            cumulative=tuple(accumulate(weights)),
+        )
+
+    def draw(self, u: float) -> Draw | None:
+        """Draw with a number that is uniform in [0, 1); None where there is no arm."""
+        if not self.ids:
+            return None
+        at = min(bisect_right(self.cumulative, u * self.cumulative[-1]), len(self.ids) - 1)
+        return Draw(self.arms[at], self.shares[at], self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingTable:
     """An update, ready to be drawn from.
 
     Attributes:
         update: where it comes from.
         policy_version: the update's version as a decision names it, `EPOCH.COUNTER`.
-        ids: the arms that can be drawn: those of positive probability that are not withdrawn.
-        arms: the same arms.
-        weights: their probabilities as published.
-        shares: their probabilities, made to sum to 1.
-        cumulative: running sums of the weights.
+        whole: all arms that can be drawn: those of positive probability that are not withdrawn.
         withdrawn: ids of the arms that must not serve.
         pinned: the arm that an operator's pin gives, else None.
+        subsets: the lotteries over candidates that were asked for before; callers ask for the same few again and again.
     """
 
     update: RoutingUpdate
     policy_version: str
-    ids: tuple[str, ...]
-    arms: tuple[Arm, ...]
-    weights: tuple[float, ...]
-    shares: tuple[float, ...]
-    cumulative: tuple[float, ...]
+    whole: Lottery
     withdrawn: frozenset[str]
     pinned: Arm | None
+    subsets: dict[tuple[str, ...], Lottery] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, update: RoutingUpdate) -> RoutingTable:
@@ -65,21 +97,15 @@ class RoutingTable:
         """
         if faulty := [arm.id for arm in update.arms if not (math.isfinite(arm.probability) and arm.probability >= 0)]:
             raise MalformedRecordError("bad_probability", f"class {update.query_class!r}, arms {faulty}")
-        drawn = [arm for arm in update.arms if arm.probability > 0 and arm.state not in NEVER_DRAWN]
-        weights = tuple(arm.probability for arm in drawn)
         return cls(
             update=update,
             policy_version=f"{update.version[0]}.{update.version[1]}",
-            ids=tuple(arm.id for arm in drawn),
-            arms=tuple(arm.arm for arm in drawn),
-            weights=weights,
-            shares=tuple(weight / math.fsum(weights) for weight in weights),
-            cumulative=tuple(accumulate(weights)),
+            whole=Lottery.over(_drawable(update)),
             withdrawn=frozenset(arm.id for arm in update.arms if arm.state == "withdrawn"),
-            pinned=_pinned(update, drawn),
+            pinned=_pinned(update),
         )
 
-    def draw(self, u: float, candidates: Collection[str] | None = None) -> Draw | None:
+    def draw(self, u: float, candidates: tuple[str, ...] | None = None) -> Draw | None:
         """Draw an arm.
 
         Args:
@@ -89,25 +115,22 @@ class RoutingTable:
         Returns:
             None where no candidate has a positive probability.
         """
-        if candidates is not None:
-            return self._draw_among(u, candidates)
-        if not self.ids:
-            return None
-        at = _position(self.cumulative, u)
-        return Draw(self.arms[at], self.shares[at], self.ids)
+        return (self.whole if candidates is None else self._among(candidates)).draw(u)
 
-    def _draw_among(self, u: float, candidates: Collection[str]) -> Draw | None:
-        chosen = [at for at, arm_id in enumerate(self.ids) if arm_id in candidates]
-        if not chosen:
-            return None
-        cumulative = tuple(accumulate(self.weights[at] for at in chosen))
-        at = chosen[_position(cumulative, u)]
-        return Draw(self.arms[at], self.weights[at] / cumulative[-1], tuple(self.ids[at] for at in chosen))
+    def _among(self, candidates: tuple[str, ...]) -> Lottery:
+        if (lottery := self.subsets.get(candidates)) is None:
+            wanted = frozenset(candidates)
+            lottery = Lottery.over(arm for arm in _drawable(self.update) if arm.id in wanted)
+            if len(self.subsets) >= MAX_SUBSETS:
+                self.subsets.clear()
+            self.subsets[candidates] = lottery
+        return lottery
 
 
-def _position(cumulative: tuple[float, ...], u: float) -> int:
-    return min(bisect_right(cumulative, u * cumulative[-1]), len(cumulative) - 1)
+def _drawable(update: RoutingUpdate) -> list[ArmRouting]:
+    return [arm for arm in update.arms if arm.probability > 0 and arm.state not in NEVER_DRAWN]
 
 
-def _pinned(update: RoutingUpdate, drawn: list[ArmRouting]) -> Arm | None:
-    return max(drawn, key=lambda arm: arm.probability).arm if update.policy == PINNED_POLICY and drawn else None
+def _pinned(update: RoutingUpdate) -> Arm | None:
+    arms = _drawable(update)
+    return max(arms, key=lambda arm: arm.probability).arm if update.policy == PINNED_POLICY and arms else None

@@ -94,7 +94,7 @@ async def test_fresh_router_ends_on_the_newest_update_of_every_class(settings: S
     async with Router(settings=settings) as router:
         assert await router.ready()
 
-        assert {name: table.ids for name, table in router.snapshot.tables.items()} == {"math": ("new",), "code": ("new",)}
+        assert {name: table.whole.ids for name, table in router.snapshot.tables.items()} == {"math": ("new",), "code": ("new",)}
         assert router.select("q", query_class="code").policy_version == "2.2"
         assert router.select("q", query_class="gone").kind == "fallback"
 

@@ -183,7 +183,7 @@ def test_snapshot_ends_on_the_newest_version_in_any_order() -> None:
         for version in order:
             snapshot.apply(b"code", msgspec.json.encode(routing_update("code", {str(version): 1.0}, version=version)))
 
-        assert snapshot.tables["code"].ids == ("(2, 2)",), order
+        assert snapshot.tables["code"].whole.ids == ("(2, 2)",), order
 
 
 def test_tombstone_removes_a_class_and_an_older_update_does_not_bring_it_back() -> None:
@@ -196,7 +196,7 @@ def test_tombstone_removes_a_class_and_an_older_update_does_not_bring_it_back() 
     assert not snapshot.tables
     snapshot.apply(b"code", msgspec.json.encode(routing_update("code", {"b": 1.0}, version=(2, 2))))
 
-    assert snapshot.tables["code"].ids == ("b",)
+    assert snapshot.tables["code"].whole.ids == ("b",)
 
 
 def test_log_made_anew_may_bring_lower_versions_and_keeps_what_it_lacks() -> None:
@@ -209,7 +209,7 @@ def test_log_made_anew_may_bring_lower_versions_and_keeps_what_it_lacks() -> Non
     adopted = serving.adopt(anew)
 
     assert [update.query_class for update in adopted] == ["code"]
-    assert {name: table.ids for name, table in serving.tables.items()} == {"code": ("new",), "math": ("old",)}
+    assert {name: table.whole.ids for name, table in serving.tables.items()} == {"code": ("new",), "math": ("old",)}
     assert serving.apply(b"code", msgspec.json.encode(routing_update("code", {"newer": 1.0}, version=(1, 2)))) is not None
 
 

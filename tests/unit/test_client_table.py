@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.client.table import RoutingTable
+from stream.client.table import MAX_SUBSETS, RoutingTable
 from stream.errors import MalformedRecordError
 from stream.records import Arm
 from tests.broker.client_tools import routing_update
@@ -33,7 +33,7 @@ def test_draw_renormalises_over_the_candidates() -> None:
     """Of b (.3) and c (.2), b has .6 and c .4: the propensity is that of what was really drawn from."""
     table = RoutingTable.of(routing_update("code", PROBABILITIES))
 
-    low, high = table.draw(0.59, ["c", "b", "unknown"]), table.draw(0.61, ["c", "b", "unknown"])
+    low, high = table.draw(0.59, ("c", "b", "unknown")), table.draw(0.61, ("c", "b", "unknown"))
 
     assert low is not None
     assert high is not None
@@ -45,10 +45,10 @@ def test_withdrawn_and_shadow_arms_are_never_drawn_and_their_share_goes_to_the_o
     """An update may still give a withdrawn arm a probability; b and c of .3 and .2 then have .6 and .4."""
     table = RoutingTable.of(routing_update("code", PROBABILITIES | {"s": 0.1}, states={"a": "withdrawn", "s": "shadow"}))
 
-    assert table.ids == ("b", "c")
-    assert table.shares == pytest.approx((0.6, 0.4))
-    assert table.draw(0.5, ["a"]) is None
-    assert table.draw(0.5, ["s"]) is None
+    assert table.whole.ids == ("b", "c")
+    assert table.whole.shares == pytest.approx((0.6, 0.4))
+    assert table.draw(0.5, ("a",)) is None
+    assert table.draw(0.5, ("s",)) is None
 
 
 def test_nothing_is_drawn_where_no_arm_has_a_positive_probability() -> None:
@@ -56,6 +56,18 @@ def test_nothing_is_drawn_where_no_arm_has_a_positive_probability() -> None:
     assert RoutingTable.of(routing_update("code", {})).draw(0.5) is None
     assert RoutingTable.of(routing_update("code", {"a": 0.0})).draw(0.5) is None
     assert RoutingTable.of(routing_update("code", {"a": 1.0}, states={"a": "withdrawn"})).draw(0.5) is None
+
+
+def test_ever_new_sets_of_candidates_do_not_grow_the_table() -> None:
+    """A caller may name other candidates with each request; what is remembered of them has a bound."""
+    table = RoutingTable.of(routing_update("code", PROBABILITIES))
+
+    for number in range(1_000):
+        draw = table.draw(0.5, ("a", f"unknown-{number}"))
+        assert draw is not None
+        assert (draw.arm.model, draw.propensity) == ("a", 1.0)
+
+    assert len(table.subsets) <= MAX_SUBSETS
 
 
 @pytest.mark.parametrize("probability", [-0.1, float("nan"), float("inf")])
@@ -91,7 +103,7 @@ def test_draw_among_candidates_has_the_slow_obvious_propensity(weights: dict[str
     """For any probabilities and candidates: an eligible arm of positive probability, with weight over the candidates' sum."""
     table = RoutingTable.of(routing_update("code", weights))
 
-    draw = table.draw(u, candidates)
+    draw = table.draw(u, tuple(candidates))
 
     eligible = {arm_id: weight for arm_id, weight in weights.items() if arm_id in candidates and weight > 0}
     if draw is None:
@@ -107,7 +119,7 @@ def test_draw_without_candidates_equals_a_draw_among_all_of_them(weights: dict[s
     """The precomputed path and the general one are the same function."""
     table = RoutingTable.of(routing_update("code", weights))
 
-    fast, general = table.draw(u), table.draw(u, list(weights))
+    fast, general = table.draw(u), table.draw(u, tuple(weights))
 
     assert (fast is None) == (general is None)
     if fast is not None and general is not None:
