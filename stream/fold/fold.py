@@ -32,12 +32,15 @@ class LogRecord(Protocol):
     @property
     def offset(self) -> int:
         """Physical offset."""
+
     @property
     def timestamp(self) -> int:
         """Epoch milliseconds, by the topic's clock."""
+
     @property
     def key(self) -> bytes | None:
         """As received."""
+
     @property
     def value(self) -> bytes | None:
         """As received; None in a tombstone."""

@@ -156,11 +156,13 @@ class PartitionState:
         return tuple(self.totals.classes)
 
     def canonical(self) -> dict[str, Any]:
-        """Return the whole state as plain data, equal for equal states however they came to be.
+        """Return the whole state as plain data, equal for equal states however they came to be, before and after JSON.
 
-        Its keys: `number`, `offset`, `base`, `epoch`, `record_hash`, `log_time_ms`, `seq`; `counters` by name;
-        `totals`, `{class: {arm: {"width in seconds/start in epoch seconds/drawn": sums}}}`;
-        `index`, entries as `[number, key in hex, trace or None, ratings, decision]` from old to young.
+        Its keys: `number`, `offset`, `base`, `epoch`, `epoch_start`, `record_hash`, `log_time_ms`, `seq`; `counters` by
+        name; `totals`, `{class: {arm: {"width in seconds/start in epoch seconds/drawn": sums}}}`; `index`, its entries
+        from old to young, `[number, key in hex, trace, ratings, decision]`: the trace is null while one waits for it, else
+        `[[class, arm, drawn] or null if dropped, minute, outcome, inline micro-score]`; ratings are
+        `[hash of the rater, given_at, micro-score, kind]`; the decision is null, or the arm drawn, or empty if it was no draw.
         """
         return {
             **{name: getattr(self, name) for name in ("number", "offset", "base", "epoch", "epoch_start", "record_hash", "log_time_ms")},
@@ -175,10 +177,10 @@ class PartitionState:
 
     def _canonical_entry(self, slot: int) -> list[Any]:
         index = self.index
-        ratings = sorted((rater, *word) for rater, word in unpack_ratings(index.ratings[slot]).items())
         waiting = index.places[slot] == WAITING
-        decision = index.decisions.get(slot, ()) if waiting else ()
-        return [index.seq_of(slot), index.keys[slot].hex(), None if waiting else self._canonical_trace(slot), ratings, decision and tuple(decision)]
+        ratings = sorted([rater, *word] for rater, word in unpack_ratings(index.ratings[slot]).items())
+        decision = list(index.decisions[slot] or ()) if slot in index.decisions else None
+        return [index.seq_of(slot), index.keys[slot].hex(), None if waiting else self._canonical_trace(slot), ratings, decision]
 
     def _canonical_trace(self, slot: int) -> list[Any]:
         index, totals = self.index, self.totals
@@ -186,4 +188,4 @@ class PartitionState:
         if totals.locate(index.minutes[slot]) is None:
             return [None, *read]
         cell = totals.cells[index.places[slot] >> 1]
-        return [(cell.query_class, Arm(**cell.arm._asdict()).id, index.places[slot] & 1), *read]
+        return [[cell.query_class, Arm(**cell.arm._asdict()).id, index.places[slot] & 1], *read]
