@@ -6,6 +6,7 @@ Every function returns sentences, one for each thing that is wrong; none is good
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import msgspec
 
 from stream.fold.totals import Sum
-from stream.records import PartitionStatistics
+from stream.records import PartitionStatistics, RoutingUpdate
 from stream.topics import DEAD_LETTERS
 from tests.faults.log import Kind, Sent, partition_of
 from tests.faults.readback import Stood
 
 Cell = tuple[int, str, str, str]
 """(partition, query class, model, agent)."""
+ANY_CLASS = "*"
+"""The class whose route serves queries of a class that has none."""
 SUMS_FROM = 3
 """Where the sums begin in a row of a bucket: behind width, start and drawn."""
 
@@ -42,8 +45,14 @@ def difference(expected: Any, found: Any, path: str = "") -> str | None:
 
 
 def as_json(value: Any) -> Any:
-    """What a value is once it has been through JSON."""
-    return json.loads(json.dumps(value, sort_keys=True))
+    """What a value is once it has been through JSON; the parts of a key are joined by commas."""
+    return json.loads(json.dumps(_plain_keys(value)))
+
+
+def _plain_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {",".join(map(str, key)) if isinstance(key, tuple) else str(key): _plain_keys(entry) for key, entry in value.items()}
+    return [_plain_keys(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def compare_states(expected: Mapping[int, Any], found: Mapping[int, Any], where: str) -> list[str]:
@@ -142,3 +151,42 @@ def summed(buckets: Iterable[Sequence[int]]) -> dict[int, list[int]]:
     for row in buckets:
         sums[row[2]] = [left + right for left, right in zip(sums[row[2]], row[SUMS_FROM:], strict=True)]
     return dict(sums)
+
+
+def compare_statistics(expected: Mapping[tuple[int, str], Mapping[tuple[str, int], Sequence[int]]], standing: Mapping[tuple[int, str], PartitionStatistics]) -> list[str]:
+    """Compare the running totals with the fold's.
+
+    Args:
+        expected: by (partition, class): sums by (arm id, drawn), over all times.
+        standing: what a fresh reader of the compacted topic ends with.
+    """
+    found = {place: {(arm.arm.id, drawn): sums for arm in total.arms for drawn, sums in summed(arm.buckets).items()} for place, total in standing.items()}
+    faults = []
+    for place in sorted(expected.keys() | {place for place, arms in found.items() if arms}):
+        left, right = expected.get(place, {}), found.get(place, {})
+        differing = [cell for cell in sorted(left.keys() | right.keys()) if list(left.get(cell, ())) != right.get(cell, [])]
+        if differing:
+            cell = differing[0]
+            faults.append(f"eddy.statistics of {place}, {cell} (and {len(differing) - 1} more): {right.get(cell)} instead of {left.get(cell)}")
+    return faults
+
+
+def compare_routes(updates: Iterable[RoutingUpdate], ends: Mapping[str, RoutingUpdate], totals: Iterable[PartitionStatistics]) -> list[str]:
+    """Compare the routes that a fresh reader ends with, by class, with all updates there ever were and with the running totals."""
+    newest_versions: dict[str, tuple[int, int]] = {}
+    for update in updates:
+        newest_versions[update.query_class] = max(update.version, newest_versions.get(update.query_class, (0, 0)))
+    counts: Counter[str] = Counter()
+    for total in totals:
+        count = sum(row[SUMS_FROM + Sum.COUNT] for arm in total.arms for row in arm.buckets)
+        counts[total.query_class] += count
+        counts[ANY_CLASS] += count
+    faults = [f"no route for class {name}" for name in counts if counts[name] and name not in ends]
+    for name, update in ends.items():
+        if update.version != newest_versions[name]:
+            faults.append(f"a fresh reader ends on version {update.version} of {name}, but {newest_versions[name]} was published")
+        if sum(arm.count for arm in update.arms) != counts[name]:
+            faults.append(f"the route of {name} counts {sum(arm.count for arm in update.arms)} traces instead of {counts[name]}")
+        if not math.isclose(sum(arm.probability for arm in update.arms), 1.0, abs_tol=1e-9):
+            faults.append(f"the probabilities of {name} add up to {sum(arm.probability for arm in update.arms)}")
+    return faults

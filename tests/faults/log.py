@@ -252,7 +252,6 @@ GARBAGE: tuple[Callable[[str], bytes | None], ...] = (
     _with(trace_id="x" * 10_000),
     _with(trace_id=5),
     _with(total_tokens="many"),
-    _with(steps="none"),
     _with(schema=99),
     _with(type="gossip"),
     _with(result="x" * 40_000),
@@ -276,5 +275,6 @@ ODDITIES: tuple[dict[str, Any], ...] = (
     {"query_class": "c" * 5_000},
     {"outcome": "perhaps"},
     {"feedback": 7.0},
+    {"steps": "none"},
 )
 """What a reader may clamp or refuse, as it documents."""

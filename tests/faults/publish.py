@@ -12,6 +12,7 @@ from itertools import islice
 
 from aiokafka import AIOKafkaProducer
 
+from stream.settings import Settings
 from stream.topics import TRACES
 from tests.faults.log import Sent, write_log
 
@@ -39,6 +40,16 @@ async def publish(options: argparse.Namespace) -> None:
     finally:
         for producer in producers:
             await producer.stop()
+
+
+async def send_one(settings: Settings, topic: str, key: bytes, value: bytes) -> None:
+    """Send one record and wait until the broker has it."""
+    producer = AIOKafkaProducer(**settings.client_options, acks="all")
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, value, key=key)
+    finally:
+        await producer.stop()
 
 
 def _producer(options: argparse.Namespace, number: int) -> AIOKafkaProducer:

@@ -36,8 +36,8 @@ class Broker(Protocol):
         """End it."""
 
 
-COMMON = {"partitions": 8, "max_record_bytes": MAX_RECORD_BYTES, "checkpoint_interval_s": 0.25, "keep_minutes": 2, "routing_max_staleness_s": 3.0}
-"""Settings of every run: checkpoints and the ageing of buckets happen often."""
+COMMON = {"partitions": 8, "max_record_bytes": MAX_RECORD_BYTES, "checkpoint_interval_s": 0.25, "keep_minutes": 2, "routing_max_staleness_s": 3.0, "expose_state": True}
+"""Settings of every run: checkpoints and the ageing of buckets happen often, and workers show what they hold."""
 
 
 def settings_for(bootstrap: str, **given: object) -> Settings:

@@ -40,7 +40,7 @@ class Worker:
 
     def __init__(self, name: str, folder: Path, environ: dict[str, str]) -> None:
         self.name, self.folder = name, folder
-        self._environ = os.environ | environ | {"EDDY_DATA_DIR": str(folder), "EDDY_WORKER_PORT": "0"}
+        self._environ = os.environ | environ | {"EDDY_DATA_DIR": str(folder), "EDDY_WORKER_PORT": "0", "EDDY_EXPOSE_STATE": "1"}
         self._process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.paused = False
@@ -179,6 +179,15 @@ class Fleet:
             await asyncio.sleep(POLL_S)
         say(f"{len(self.crashes)} lives have ended unasked: no more are begun")
 
+    def hold_up(self) -> None:
+        """Say whether workers still live as they should.
+
+        Raises:
+            TimeoutError: too many lives have ended unasked.
+        """
+        if len(self.crashes) > self._patience:
+            raise TimeoutError(f"{len(self.crashes)} lives have ended unasked, the last ones with {self.crashes[-3:]}")
+
     async def any_folding(self, rng: random.Random, patience_s: float = 180.0) -> Worker:
         """Wait for a worker that has folded since its start, any that does.
 
@@ -187,6 +196,7 @@ class Fleet:
         """
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
+            self.hold_up()
             for worker in rng.sample(list(self.workers.values()), len(self.workers)):
                 if not worker.paused and await worker.folded() > 0:
                     return worker
