@@ -24,7 +24,7 @@ test: venv-dev ## all tests, brokers' tests on the embedded broker; TESTS=tests/
 	$(BIN)/pytest $(TESTS)
 
 test-kafka: venv-dev ## the brokers' tests on an Apache Kafka (Java and Maven needed), or on EDDY_TEST_BOOTSTRAP=host:port
-	EDDY_TEST_BROKER=kafka $(BIN)/pytest $(or $(TESTS),tests/broker)
+	EDDY_TEST_BROKER=kafka $(BIN)/pytest $(or $(TESTS),tests/broker $(if $(EDDY_TEST_BOOTSTRAP),,tests/kafka))
 
 check: venv-dev ## ruff, mypy, import-linter, and the page that shows the topology
 	$(BIN)/ruff check
