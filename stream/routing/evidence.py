@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import IntEnum
+from operator import add
 from typing import NamedTuple
 
 from stream.fold.totals import MICRO, Sum
@@ -19,6 +21,7 @@ MINUTE_MS = 60_000
 SOURCES = ("human", "judge", "program", "outcome")
 _FIRST_SUM = 3
 """A row begins with width, start and drawn."""
+_COST, _LATENCY = _FIRST_SUM + Sum.COST_KNOWN, _FIRST_SUM + Sum.LATENCY_KNOWN
 _SOURCE_COLUMNS = tuple(_FIRST_SUM + place for place in (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM, Sum.OUTCOME))
 
 
@@ -59,10 +62,6 @@ class Quantity(NamedTuple):
 
     weight: float = 0.0
     total: float = 0.0
-
-    def plus(self, other: Quantity) -> Quantity:
-        """Both together."""
-        return Quantity(self.weight + other.weight, self.total + other.total)
 
     @property
     def mean(self) -> float | None:
@@ -136,55 +135,63 @@ class ClassEvidence:
         return next((arm for arm in self.arms if arm.id == arm_id), None)
 
 
+class Column(IntEnum):
+    """The place of each number in `Sums`: what is weighted by age first, then what is only counted."""
+
+    DRAWN = 0
+    DRAWN_TOTAL = 1
+    DRAWN_SQUARES = 2
+    CONFOUNDED = 3
+    CONFOUNDED_TOTAL = 4
+    CONFOUNDED_SQUARES = 5
+    COST_KNOWN = 6
+    COST_USD = 7
+    LATENCY_KNOWN = 8
+    LATENCY_S = 9
+    COUNT = 10
+    DRAWN_COUNT = 11
+    HUMAN = 12
+    JUDGE = 13
+    PROGRAM = 14
+    OUTCOME = 15
+    GRADED_BUCKETS = 16
+
+
 @dataclass(slots=True)
 class Sums:
-    """Sums of one routed arm, while rows and partitions are added."""
+    """Sums of one routed arm over buckets, partitions or classes: numbers by `Column`, merged by adding them."""
 
     arm: Arm
-    drawn: Tally = NO_SCORES
-    confounded: Tally = NO_SCORES
-    cost_usd: Quantity = UNKNOWN
-    latency_s: Quantity = UNKNOWN
-    graded: bool = False
-    count: int = 0
-    drawn_count: int = 0
-    by_source: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    numbers: list[float]
 
-    def add(self, row: tuple[int, ...], weight: float) -> None:
-        """Add one bucket whose traces weigh `weight` each."""
-        sources = [row[column] for column in _SOURCE_COLUMNS]
-        total = sum(row[column + 1] for column in _SOURCE_COLUMNS)
-        squares = sum(row[column + 2] for column in _SOURCE_COLUMNS)
-        # A score x in [0, 1] has x² = x only at 0 and 1; the sums are exact, so that one graded score shows.
-        self.graded = self.graded or squares != total * MICRO
-        self._add_scores(row[2], Tally(sum(sources) * weight, total / MICRO * weight, squares / MICRO**2 * weight))
-        self.cost_usd = self.cost_usd.plus(_quantity(row, Sum.COST_KNOWN, weight, NANO_USD))
-        self.latency_s = self.latency_s.plus(_quantity(row, Sum.LATENCY_KNOWN, weight, MS))
-        self.count += row[_FIRST_SUM + Sum.COUNT]
-        self.drawn_count += row[_FIRST_SUM + Sum.COUNT] * row[2]
-        self.by_source = [mine + more for mine, more in zip(self.by_source, sources, strict=True)]
+    def merged(self, other: Sums) -> Sums:
+        """Both together."""
+        return Sums(self.arm, list(map(add, self.numbers, other.numbers)))
 
-    def _add_scores(self, drawn: int, scores: Tally) -> None:
-        if drawn:
-            self.drawn = self.drawn.plus(scores)
-        else:
-            self.confounded = self.confounded.plus(scores)
+    @property
+    def drawn(self) -> Tally:
+        """Scores of traces that a router drew."""
+        return Tally(*self.numbers[Column.DRAWN : Column.DRAWN + 3])
 
-    def merge(self, other: Sums | ArmEvidence) -> None:
-        """Add what another partition, or another class, says of the same arm."""
-        self.drawn = self.drawn.plus(other.drawn)
-        self.confounded = self.confounded.plus(other.confounded)
-        self.cost_usd = self.cost_usd.plus(other.cost_usd)
-        self.latency_s = self.latency_s.plus(other.latency_s)
-        self.graded = self.graded or other.graded
-        self.count += other.count
-        self.drawn_count += other.drawn_count
-        self.by_source = [mine + more for mine, more in zip(self.by_source, other.by_source, strict=True)]
+    @property
+    def confounded(self) -> Tally:
+        """Scores of the others."""
+        return Tally(*self.numbers[Column.CONFOUNDED : Column.CONFOUNDED + 3])
 
 
-def _quantity(row: tuple[int, ...], known: Sum, weight: float, unit: float) -> Quantity:
-    place = _FIRST_SUM + known
-    return Quantity(row[place] * weight, row[place + 1] * unit * weight)
+def weigh(row: tuple[int, ...], weight: float) -> list[float]:
+    """Turn a bucket's row, whose traces weigh `weight` each, into numbers by `Column`."""
+    sources = [row[column] for column in _SOURCE_COLUMNS]
+    total = sum([row[column + 1] for column in _SOURCE_COLUMNS])
+    squares = sum([row[column + 2] for column in _SOURCE_COLUMNS])
+    scores = [sum(sources) * weight, total / MICRO * weight, squares / MICRO**2 * weight]
+    known = [row[_COST] * weight, row[_COST + 1] * NANO_USD * weight, row[_LATENCY] * weight, row[_LATENCY + 1] * MS * weight]
+    count = row[_FIRST_SUM + Sum.COUNT]
+    # A score x in [0, 1] has x² = x only at 0 and 1; the sums are exact, so that one graded score shows.
+    graded = int(squares != total * MICRO)
+    if row[2]:
+        return [*scores, 0.0, 0.0, 0.0, *known, count, count, *sources, graded]
+    return [0.0, 0.0, 0.0, *scores, *known, count, 0, *sources, graded]
 
 
 class Ages:
@@ -226,19 +233,23 @@ def reduce_partition(statistics: PartitionStatistics, ages: Ages, fields: tuple[
         arm = project(statistic.arm, fields)
         if not arm.id or OVERFLOW in (arm.model, arm.agent):
             continue
-        for row in statistic.buckets:
-            weight = ages.weight(row[0], row[1])
-            if weight is not None:
-                reduced.setdefault(arm.id, Sums(arm)).add(row, weight)
+        if sums := sum_buckets(arm, statistic.buckets, ages):
+            reduced[arm.id] = reduced[arm.id].merged(sums) if arm.id in reduced else sums
     return reduced
 
 
-def merge(parts: Iterable[Mapping[str, Sums] | Mapping[str, ArmEvidence]]) -> dict[str, Sums]:
+def sum_buckets(arm: Arm, buckets: Iterable[tuple[int, ...]], ages: Ages) -> Sums | None:
+    """Sum the buckets that are not retired; None where there are none."""
+    weighed = [weigh(row, weight) for row in buckets if (weight := ages.weight(row[0], row[1])) is not None]
+    return Sums(arm, [sum(column) for column in zip(*weighed, strict=True)]) if weighed else None
+
+
+def merge(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Sums]:
     """Merge what several partitions, or classes, say, by arm."""
     merged: dict[str, Sums] = {}
     for part in parts:
         for arm_id, sums in part.items():
-            merged.setdefault(arm_id, Sums(sums.arm)).merge(sums)
+            merged[arm_id] = merged[arm_id].merged(sums) if arm_id in merged else sums
     return merged
 
 
@@ -251,24 +262,25 @@ def class_evidence(
     log_time_ms: int = 0,
 ) -> ClassEvidence:
     """Make a class's evidence out of its merged sums; arms that need no trace are there without any."""
-    known = {arm.id: Sums(arm) for arm in settings.known_arms} | dict(sums)
+    known = {arm.id: Sums(arm, [0] * len(Column)) for arm in settings.known_arms} | dict(sums)
     priors = priors or {}
     arms = tuple(_arm_evidence(known[arm_id], priors.get(arm_id, NO_SCORES), settings) for arm_id in sorted(known))
     return ClassEvidence(query_class=query_class, arms=arms, log_time_ms=log_time_ms)
 
 
 def _arm_evidence(sums: Sums, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
+    numbers = sums.numbers
     return ArmEvidence(
         arm=sums.arm,
         id=sums.arm.id,
         drawn=sums.drawn,
         confounded=sums.confounded,
         prior=prior.capped(settings.pooled_cap),
-        graded=sums.graded,
-        count=sums.count,
-        drawn_count=sums.drawn_count,
-        by_source=tuple(sums.by_source),
-        cost_usd=sums.cost_usd,
-        latency_s=sums.latency_s,
+        graded=numbers[Column.GRADED_BUCKETS] > 0,
+        count=int(numbers[Column.COUNT]),
+        drawn_count=int(numbers[Column.DRAWN_COUNT]),
+        by_source=tuple(int(count) for count in numbers[Column.HUMAN : Column.OUTCOME + 1]),
+        cost_usd=Quantity(numbers[Column.COST_KNOWN], numbers[Column.COST_USD]),
+        latency_s=Quantity(numbers[Column.LATENCY_KNOWN], numbers[Column.LATENCY_S]),
         confounded_cap=settings.confounded_cap,
     )
