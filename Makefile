@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help venv venv-dev demo test test-kafka check lock clean
+.PHONY: help venv demo test test-kafka check lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,20 +13,18 @@ TESTS ?=
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-venv: $(VENV)/demo.stamp ## set up .venv for running Eddy
+venv: $(VENV)/dev.stamp ## set up .venv for working on Eddy: everything but torch
 
-venv-dev: $(VENV)/dev.stamp ## set up .venv for working on Eddy
-
-demo: venv ## simulated agents against the whole loop; DEMO_S=60 sets for how many seconds
+demo: $(VENV)/demo.stamp ## simulated agents against the whole loop; DEMO_S=60 sets for how many seconds
 	$(BIN)/eddy demo $(if $(DEMO_S),--seconds $(DEMO_S))
 
-test: venv-dev ## all tests, brokers' tests on the embedded broker; TESTS=tests/unit runs some
+test: venv ## all tests, brokers' tests on the embedded broker; TESTS=tests/unit runs some
 	$(BIN)/pytest $(TESTS)
 
-test-kafka: venv-dev ## the brokers' tests on an Apache Kafka (Java and Maven needed), or on EDDY_TEST_BOOTSTRAP=host:port
+test-kafka: venv ## the brokers' tests on an Apache Kafka (Java and Maven needed), or on EDDY_TEST_BOOTSTRAP=host:port
 	EDDY_TEST_BROKER=kafka $(BIN)/pytest $(or $(TESTS),tests/broker $(if $(EDDY_TEST_BOOTSTRAP),,tests/kafka))
 
-check: venv-dev ## ruff, mypy, import-linter, and the page that shows the topology
+check: venv ## ruff, mypy, import-linter, and the page that shows the topology
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -35,7 +33,7 @@ check: venv-dev ## ruff, mypy, import-linter, and the page that shows the topolo
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 LOCKED := --extra worker --extra embedded pyproject.toml requirements/build.in
 
-lock: venv-dev ## resolve requirements/*.lock anew; UPGRADE=1 takes the newest of everything
+lock: venv ## resolve requirements/*.lock anew; UPGRADE=1 takes the newest of everything
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra dev $(LOCKED) --output-file requirements/dev.lock
 	$(LOCK) --constraint requirements/dev.lock $(LOCKED) --output-file requirements/demo.lock
 	$(LOCK) --constraint requirements/dev.lock --extra train $(LOCKED) --output-file requirements/train.lock
