@@ -142,10 +142,10 @@ def unreachable(bootstrap: str) -> str:
 async def _partitions(consumer: AIOKafkaConsumer, topics: tuple[str, ...], bootstrap: str) -> tuple[TopicPartition, ...]:
     from aiokafka import TopicPartition
 
-    there = await consumer.topics()
-    if missing := [topic for topic in topics if topic not in there]:
+    cluster = await consumer._client.fetch_all_metadata()  # the consumer itself knows, on Kafka, only topics that it was assigned
+    if missing := [topic for topic in topics if topic not in cluster.topics()]:
         raise TopicMismatchError(f"{bootstrap} has no topic {', '.join(missing)}, but this reads it; start `eddy up` or `eddy worker` once, which creates Eddy's topics")
-    return tuple(TopicPartition(topic, number) for topic in topics for number in sorted(consumer.partitions_for_topic(topic) or ()))
+    return tuple(TopicPartition(topic, number) for topic in topics for number in sorted(cluster.partitions_for_topic(topic) or ()))
 
 
 async def _seek(consumer: AIOKafkaConsumer, partitions: tuple[TopicPartition, ...], offsets: Mapping[tuple[str, int], int]) -> None:
