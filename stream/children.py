@@ -68,6 +68,10 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended(), GRACE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process that runs now."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -76,14 +80,15 @@ class Child:
         delay_s = FIRST_DELAY_S
         while True:
             started_s = time.monotonic()
-            self._process = self._launch()
+            self._process = self.launch()
             status = await self._ended()
             delay_s = FIRST_DELAY_S if time.monotonic() - started_s > STEADY_S else delay_s
             self._say(f"{self.name} ended with status {status}; it starts again in {delay_s:g} s ({self._last_words()})")
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
-    def _launch(self) -> subprocess.Popen[bytes]:
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the process once, on the leash, without keeping it."""
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         if self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES:
             self._log_path.replace(self._log_path.with_suffix(".log.1"))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WATCH_S = 1.0
 """Time between two looks at the broker's size."""
+DRAIN_LOOK_S = 0.2
 DRAIN_S = 20.0
 """How long the learner may take to archive what is in the log before it is ended all the same."""
 FIRST_DELAY_S = 1.0
@@ -66,7 +67,10 @@ class Supervisor:
         """The settings with the address of the broker that runs."""
 
     def stop(self) -> None:
-        """Ask for an end in order; `run` returns once everything has ended."""
+        """Ask for an end in order; `run` returns once everything has ended. Asked a second time, kill what has not ended."""
+        if self._stop.is_set():
+            for child in self._children:
+                child.kill()
         self._stop.set()
 
     async def run(self) -> None:
@@ -157,7 +161,7 @@ class Supervisor:
 
     async def _end(self, why: End) -> None:
         self.ready.clear()
-        in_order = why is not End.BROKER_DIED
+        in_order = why is not End.BROKER_DIED and (self._broker is None or self._broker.pid is not None)
         workers, others = [c for c in self._children if c.command == "worker"], [c for c in self._children if c.command != "worker"]
         await asyncio.gather(*(child.end(in_order=in_order) for child in workers))
         if in_order and self._embedded:
@@ -169,7 +173,18 @@ class Supervisor:
             self._broker = None
 
     async def _drain(self) -> None:
-        """Wait until the learner has archived and mirrored what stands in the log."""
+        """Wait until the learner has archived and mirrored what stands in the log; the broker takes with it what is not."""
+        from stream.draining import is_drained
+
+        deadline_s = time.monotonic() + DRAIN_S
+        while not (drained := await is_drained(self.settings)) and time.monotonic() < deadline_s and self._runs("learner"):
+            await asyncio.sleep(DRAIN_LOOK_S)
+        if not drained:
+            why = f"has not archived all of the log within {DRAIN_S:g} s" if self._runs("learner") else "does not run"
+            self._say(f"the learner {why}; what is not archived goes with the broker")
+
+    def _runs(self, command: str) -> bool:
+        return any(child.command == command and child.pid is not None for child in self._children)
 
     async def _pause(self, delay_s: float) -> None:
         with suppress(TimeoutError):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from stream.settings import Settings
 
 T = TypeVar("T")
@@ -82,20 +84,26 @@ def plain(text: str, *, most: int = 200) -> str:
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> None:
     """Print a table for people; every cell is taken as text, never as markup."""
+    wide_console().print(table_of(columns, rows, title=title))
+
+
+def wide_console() -> Console:
+    """Open a console that takes text as text; where no terminal says how wide it is, wide enough for any table."""
     from rich.console import Console
 
-    Console(markup=False, highlight=False).print(table_of(columns, rows, title=title))
+    console = Console(markup=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, width=160)
 
 
 def table_of(columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> Any:
     """Lay out a table for people; the first column is text, the others stand to the right."""
-    from rich.box import SIMPLE
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE, title=Text(plain(title)) if title else None, title_justify="left", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), title=Text(plain(title)) if title else None, title_justify="left", pad_edge=False)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", overflow="fold" if place == 0 else "ellipsis", no_wrap=place > 0)
+        table.add_column(column, justify="right" if place else "left", overflow="fold", no_wrap=place > 0, min_width=None if place else 16)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     return table

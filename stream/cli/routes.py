@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stream.cli.common import JsonOption, load_settings, note, plain, print_json, run, table_of
+from stream.cli.common import JsonOption, load_settings, note, plain, print_json, run, table_of, wide_console
 
 if TYPE_CHECKING:
     from stream.overview import Overview
@@ -109,14 +109,12 @@ def _known(value: Any, form: str) -> str:
 
 
 def _print(report: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False)
+    console = wide_console()
     for table in tables_of(report):
-        console.print(table)
+        console.print(table, end="\n\n")
     if not report["classes"]:
         note("nothing has been counted yet; send a trace with `eddy publish --example`")
-    for key in report["overrides"]:
+    for key in report["overrides"].keys() - {"active_fold"}:
         console.print(f"override: {plain(key)}")
 
 

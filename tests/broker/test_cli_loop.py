@@ -1,0 +1,131 @@
+"""The command line and a running worker: what is published is counted, exactly once, and what an operator says is obeyed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.children import Child
+from stream.cli import main
+from stream.provision import provision
+from stream.settings import Settings
+from tests.conftest import Broker
+
+pytestmark = pytest.mark.slow
+
+CLASSES = ("code", "math", "chat")
+MODELS = ("large", "small")
+WITHIN_S = 60.0
+"""A loaded machine takes ten seconds to start a worker, and the group six to let it in."""
+
+
+def lines(count: int) -> list[dict[str, Any]]:
+    """Traces of which the large model solves all and the small one a fifth."""
+    return [
+        {"trace_id": f"t{n}", "query": "q", "query_class": CLASSES[n % 3], "model": MODELS[n % 2], "outcome": "success" if n % 2 == 0 or n % 5 == 0 else "failure"}
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def settings(fresh_broker: Broker, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    made = make_settings(fresh_broker.bootstrap)
+    asyncio.run(provision(made))
+    monkeypatch.chdir(Path(__file__).parents[2])
+    for name in ("bootstrap", "partitions", "data_dir", "worker_port", "learner_port"):
+        monkeypatch.setenv(f"EDDY_{name.upper()}", str(getattr(made, name)))
+    return made
+
+
+@pytest.fixture
+def worker(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    """A worker process, ended in order afterwards."""
+    child = Child("worker", "worker", environment={}, log_path=tmp_path / "worker.log", say=lambda text: None)
+    process = child.launch()
+    yield
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+
+
+def eddy(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments, "--json"])
+    said = capsys.readouterr()
+    assert not exit_.value.code, said.err
+    return json.loads(said.out)
+
+
+def until(look: Callable[[], Any], holds: Callable[[Any], bool]) -> Any:
+    deadline_s = time.monotonic() + WITHIN_S
+    while not holds(seen := look()):
+        assert time.monotonic() < deadline_s, seen
+        time.sleep(0.3)
+    return seen
+
+
+@pytest.mark.usefixtures("worker")
+def test_class_counts_equal_the_file_and_publishing_again_changes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """1,000 traces in three classes by n mod 3: 334, 333, 333; a second copy of each is a duplicate within the horizon.
+
+    The worker has read the second copies once a trace published after them is counted in every partition, so forty more follow.
+    """
+    first, path = lines(1_000), tmp_path / "traces.jsonl"
+    path.write_text("\n".join(map(json.dumps, first)))
+    expected = dict(Counter(line["query_class"] for line in first))
+    markers = tmp_path / "markers.jsonl"
+    markers.write_text("\n".join(json.dumps({"trace_id": f"m{n}", "query_class": "marker", "model": "m"}) for n in range(40)))
+
+    assert eddy(capsys, "publish", str(path))["published"] == 1_000
+    report = until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] >= 1_000)
+    eddy(capsys, "publish", str(path))
+    eddy(capsys, "publish", str(markers))
+    again = until(lambda: eddy(capsys, "routes"), lambda seen: seen["classes"].get("marker", {}).get("count") == 40)
+
+    assert {name: entry["count"] for name, entry in report["classes"].items()} == expected
+    assert {name: entry["count"] for name, entry in again["classes"].items()} == expected | {"marker": 40}
+    assert sum(arm["count"] for arm in report["classes"]["code"]["arms"].values()) == 334
+
+
+@pytest.mark.usefixtures("worker")
+def test_pin_and_withdrawal_are_obeyed_until_they_are_lifted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The large model is the better one; pinned to the small one, routers draw only that; withdrawn everywhere, never."""
+    path = tmp_path / "traces.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines(600))))
+    eddy(capsys, "publish", str(path))
+
+    def shares(seen: dict[str, Any], query_class: str) -> dict[str, float]:
+        return {name: arm.get("probability", -1.0) for name, arm in seen["classes"].get(query_class, {"arms": {}})["arms"].items()}
+
+    until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] == 600 and shares(seen, "math").get("large", 0.0) > 0.5)
+    eddy(capsys, "pin", "math", "small")
+    pinned = until(lambda: eddy(capsys, "routes"), lambda seen: shares(seen, "math").get("small") == 1.0)
+    eddy(capsys, "unpin", "math")
+    eddy(capsys, "withdraw", "small")
+    withdrawn = until(lambda: eddy(capsys, "routes"), lambda seen: all(shares(seen, name).get("small", 0.0) <= 0.0 for name in CLASSES))
+    explanation = eddy(capsys, "routes", "explain", "math")
+
+    assert shares(pinned, "code")["large"] > 0.5
+    assert all(shares(withdrawn, name)["large"] == 1.0 for name in CLASSES)
+    assert explanation["overrides"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_bad_record_is_listed_with_its_reason(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """What another producer wrote and the worker could not read is found by an operator."""
+    from stream.cli.sending import send_all
+    from stream.topics import TRACES
+
+    asyncio.run(send_all(settings, [(TRACES.name, b"k", b"\xff not json")]))
+
+    letters = until(lambda: eddy(capsys, "dead-letters", "list"), lambda seen: seen["total"] >= 1)["letters"]
+
+    assert [letter["reason"] for letter in letters] == ["not_json"]
