@@ -1,0 +1,131 @@
+"""Totals go out at once while there is room, and no more often than once a second each when there is not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stream.records import Arm, ArmStatistics, PartitionStatistics
+from stream.worker import statistics as module
+from stream.worker.holdings import HeldPartition, Holdings
+from stream.worker.statistics import Allowance, StatisticsPublisher
+
+
+class Totals:
+    """A partition's state, as far as it is asked for totals."""
+
+    def __init__(self, number: int, *, bytes_each: int = 100) -> None:
+        self.number, self.bytes_each = number, bytes_each
+        self.changed: set[str] = set()
+        self.classes: dict[str, bool] = {}
+
+    def change(self, *classes: str, has_arms: bool = True) -> None:
+        self.changed |= set(classes)
+        self.classes |= dict.fromkeys(classes, has_arms)
+
+    def take_changed_classes(self) -> set[str]:
+        taken, self.changed = self.changed, set()
+        return taken
+
+    def all_classes(self) -> list[str]:
+        return [name for name, has_arms in self.classes.items() if has_arms]
+
+    def statistics(self, name: str) -> PartitionStatistics:
+        arms = (ArmStatistics(arm=Arm(model="m" * self.bytes_each), buckets=()),) if self.classes[name] else ()
+        return PartitionStatistics(fold="f", partition=self.number, offset=1, log_time_ms=0, query_class=name, arms=arms)
+
+
+class Sure:
+    certain = True
+
+    def is_certain(self, topic: str, partition: int) -> bool:
+        return self.certain
+
+
+class Desk:
+    """A publisher with one partition, and what it has sent."""
+
+    def __init__(self, *, bytes_each: int = 100) -> None:
+        self.sent: list[tuple[bytes, bytes | None]] = []
+        self.is_active, self.ownership, self.totals = True, Sure(), Totals(3, bytes_each=bytes_each)
+        self.held = HeldPartition(state=self.totals, changelog=None)  # type: ignore[arg-type]
+        holdings = Holdings()
+        holdings.hold(self.held)
+        self.publisher = StatisticsPublisher(holdings, send=self._send, ownership=self.ownership, fold="f", is_active=lambda: self.is_active)  # type: ignore[arg-type]
+
+    async def _send(self, topic, partition, key, value, headers=()):
+        self.sent.append((key, value))
+        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged.set_result(None)
+        return acknowledged
+
+    async def change(self, *classes: str, at_s: float) -> list[bytes]:
+        """Change classes, publish, and return the keys that went out."""
+        self.totals.change(*classes)
+        self.publisher.changed(self.held)
+        return await self.publish(at_s)
+
+    async def publish(self, at_s: float) -> list[bytes]:
+        before = len(self.sent)
+        await self.publisher.publish(at_s)
+        return [key for key, _ in self.sent[before:]]
+
+
+def test_allowance_fills_with_time_up_to_its_burst():
+    """10 bytes a second: 40 left, after 3 s 70, after an hour no more than 100."""
+    allowance = Allowance(bytes_per_s=10, burst_bytes=100)
+    allowance.use(60, now_s=0.0)
+    assert [allowance.left(now_s=at_s) for at_s in (0.0, 3.0, 3_600.0)] == [40.0, 70.0, 100.0]
+
+
+async def test_changed_class_goes_out_at_once_while_there_is_room():
+    """A router hears of a trace within milliseconds, again and again."""
+    desk = Desk()
+    assert [await desk.change("code", at_s=at_s) for at_s in (0.0, 0.01, 0.02)] == [[b"f/3/code"]] * 3
+
+
+async def test_class_waits_a_second_under_load(monkeypatch: pytest.MonkeyPatch):
+    """The burst holds four totals: after two, half of it is gone, and the third waits until a second has passed."""
+    desk = Desk()
+    desk.totals.change("code")
+    monkeypatch.setattr(desk.publisher, "_allowance", Allowance(bytes_per_s=0, burst_bytes=4 * len(module.encode(desk.totals.statistics("code")))))
+    sent_at = [at_s for at_s in (0.0, 0.5, 0.9, 1.4, 1.6, 1.7) if await desk.change("code", at_s=at_s)]
+    assert sent_at == [0.0, 0.5, 1.6]
+
+
+async def test_what_waited_goes_out_with_its_newest_total():
+    """Coalescing loses nothing: a total is the running one."""
+    desk = Desk()
+    desk.ownership.certain = False
+    assert await desk.change("code", at_s=0.0) == []
+    desk.ownership.certain = True
+    assert await desk.publish(5.0) == [b"f/3/code"]
+    assert await desk.publish(6.0) == []
+
+
+async def test_class_without_arms_leaves_the_topic():
+    """Its buckets have aged out; a fresh reader must not find it any more."""
+    desk = Desk()
+    desk.totals.change("code", has_arms=False)
+    desk.publisher.changed(desk.held)
+    await desk.publish(0.0)
+    assert desk.sent == [(b"f/3/code", None)]
+
+
+async def test_inactive_fold_publishes_nothing_until_it_is_named():
+    """Two folds side by side must not both speak; the one that is named says everything it holds."""
+    desk = Desk()
+    desk.is_active = False
+    assert await desk.change("code", "math", at_s=0.0) == []
+    desk.is_active = True
+    desk.publisher.activated()
+    assert sorted(await desk.publish(1.0)) == [b"f/3/code", b"f/3/math"]
+
+
+async def test_new_owner_says_everything_again():
+    """What its predecessor said last may never have reached the topic."""
+    desk = Desk()
+    desk.totals.classes = {"code": True, "gone": False}
+    desk.publisher.took_over(desk.held)
+    assert await desk.publish(0.0) == [b"f/3/code"]
