@@ -9,13 +9,12 @@ from enum import IntEnum
 from operator import add
 from typing import NamedTuple
 
-from stream.fold.totals import MICRO, Sum
+from stream.fold.totals import MICRO, OVERFLOW, Sum
 from stream.records import Arm, PartitionStatistics
 from stream.routing.settings import RoutingSettings, project
 
 ANY_CLASS = "*"
 """The class that stands for every class without evidence of its own; its evidence is that of all classes together."""
-OVERFLOW = "~overflow"
 NANO_USD, MS = 1e-9, 1e-3
 MINUTE_MS = 60_000
 SOURCES = ("human", "judge", "program", "outcome")
@@ -231,7 +230,7 @@ def reduce_partition(statistics: PartitionStatistics, ages: Ages, fields: tuple[
     reduced: dict[str, Sums] = {}
     for statistic in statistics.arms:
         arm = project(statistic.arm, fields)
-        if not arm.id or OVERFLOW in (arm.model, arm.agent):
+        if not arm.id or statistic.arm.model == OVERFLOW:
             continue
         if sums := sum_buckets(arm, statistic.buckets, ages):
             reduced[arm.id] = reduced[arm.id].merged(sums) if arm.id in reduced else sums

@@ -56,7 +56,7 @@ def leading_arm(evidence: ClassEvidence, settings: RoutingSettings) -> str | Non
     """The default arm, else the arm with the best mean known; None where there is neither."""
     means = {arm.id: arm.believed.plus(arm.prior).mean for arm in evidence.arms}
     known = {arm_id: mean for arm_id, mean in means.items() if mean is not None}
-    return default_arm(evidence, settings) or (max(known, key=lambda arm_id: known[arm_id]) if known else None)
+    return default_arm(evidence, settings) or (min(known, key=lambda arm_id: (-known[arm_id], arm_id)) if known else None)
 
 
 def shared(evidence: ClassEvidence, leader: str | None, lead: float) -> dict[str, float]:

@@ -18,5 +18,5 @@ class Learned:
         enough = [arm for arm in evidence.arms if arm.rated_count >= settings.min_evidence and arm.believed.mean is not None]
         if not enough:
             return Heuristic().probabilities(evidence, settings)
-        best = max(enough, key=lambda arm: arm.believed.mean or 0.0)
+        best = min(enough, key=lambda arm: (-(arm.believed.mean or 0.0), arm.id))
         return Decided(probabilities=shared(evidence, best.id, 1.0), reason=f"{best.id} has the best mean, {best.believed.mean:.3f}")

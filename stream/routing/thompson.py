@@ -26,5 +26,5 @@ class Thompson:
         likely = {arm.id: share for arm, share in zip(evidence.arms, shares, strict=True)}
         if is_cold(evidence, settings):
             return cold_start(evidence, settings, likely)
-        best = max(likely, key=lambda arm_id: likely[arm_id])
+        best = min(likely, key=lambda arm_id: (-likely[arm_id], arm_id))
         return Decided(probabilities=likely, reason=f"{best} is the best of {len(likely)} with probability {likely[best]:.3f}")
