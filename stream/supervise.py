@@ -5,7 +5,7 @@ A life of the loop, which begins anew whenever the broker ends or has grown too 
 2. Put back what the archive holds, before anyone else writes.
 3. Start the workers and the learner; start each again when it ends, after a growing delay.
 4. Watch the broker. On a stop or a recycling, end the workers first, so that their last checkpoints are in the log; then the
-   learner, once it has archived all of it; the broker last.
+   broker, once the learner has archived all of it; the learner last. What is published while the broker ends is lost.
 """
 
 from __future__ import annotations
@@ -164,13 +164,13 @@ class Supervisor:
         in_order = why is not End.BROKER_DIED and (self._broker is None or self._broker.pid is not None)
         workers, others = [c for c in self._children if c.command == "worker"], [c for c in self._children if c.command != "worker"]
         await asyncio.gather(*(child.end(in_order=in_order) for child in workers))
-        if in_order and self._embedded:
-            await self._drain()
+        if self._broker is not None:
+            if in_order:
+                await self._drain()
+            self._broker.kill()  # at once, with the learner still reading: whoever goes on publishing loses milliseconds, not seconds
+            self._broker = None
         await asyncio.gather(*(child.end(in_order=in_order) for child in others))
         self._children = []
-        if self._broker is not None:
-            await self._broker.stop()
-            self._broker = None
 
     async def _drain(self) -> None:
         """Wait until the learner has archived and mirrored what stands in the log; the broker takes with it what is not."""

@@ -1,0 +1,163 @@
+"""The whole loop on one machine survives what happens to its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from stream.broker import EmbeddedBroker, free_port
+from stream.cli.routes import read_overview
+from stream.cli.sending import send_all
+from stream.draining import is_drained
+from stream.errors import EddyError
+from stream.settings import Settings
+from stream.supervise import Supervisor
+from stream.topics import TRACES
+
+pytestmark = [pytest.mark.embedded_only, pytest.mark.slow]
+
+WITHIN_S = 90.0
+CHECKOUT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def supervised(settings: Settings, said: list[str]) -> AsyncIterator[Supervisor]:
+    """A running supervisor, ended in order."""
+    environment = {"EDDY_PARTITIONS": str(settings.partitions), "EDDY_WORKER_PORT": "0", "EDDY_LEARNER_PORT": str(free_port())}
+    supervisor = Supervisor(settings, embedded=True, environment=environment, say=said.append)
+    running = asyncio.create_task(supervisor.run())
+    try:
+        await asyncio.wait_for(supervisor.ready.wait(), WITHIN_S)
+        yield supervisor
+    finally:
+        supervisor.stop()
+        await asyncio.wait_for(running, WITHIN_S)
+
+
+async def publish(supervisor: Supervisor, numbers: range) -> None:
+    values = [(f"t{n}".encode(), json.dumps({"trace_id": f"t{n}", "query_class": f"c{n % 3}", "model": "m", "outcome": "success"}).encode()) for n in numbers]
+    await send_all(supervisor.settings, [(TRACES.name, key, value) for key, value in values])
+
+
+async def until(look: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool], said: list[str]) -> None:
+    deadline_s, seen = time.monotonic() + WITHIN_S, None
+    while time.monotonic() < deadline_s:
+        try:
+            if holds(seen := await look()):
+                return
+        except (EddyError, OSError) as exc:
+            seen = exc
+        await asyncio.sleep(0.3)
+    raise AssertionError(f"{seen!r}; {said}")
+
+
+def counts_of(supervisor: Supervisor) -> Callable[[], Awaitable[dict[str, int]]]:
+    async def look() -> dict[str, int]:
+        report = (await read_overview(supervisor.settings)).report()
+        return {name: entry["count"] for name, entry in report["classes"].items()}
+
+    return look
+
+
+def drained(supervisor: Supervisor) -> Callable[[], Awaitable[bool]]:
+    return lambda: is_drained(supervisor.settings)
+
+
+async def test_everything_archived_is_there_again_after_the_broker_was_killed(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker keeps nothing: 300 traces in three classes come back from the archive, and late copies of them still count once."""
+    monkeypatch.chdir(CHECKOUT)
+    said: list[str] = []
+    async with supervised(make_settings("127.0.0.1:1"), said) as supervisor:
+        await publish(supervisor, range(300))
+        await until(counts_of(supervisor), lambda counts: counts == {"c0": 100, "c1": 100, "c2": 100}, said)
+        await until(drained(supervisor), bool, said)
+        before = supervisor.settings.bootstrap
+
+        os.kill(json.loads((supervisor.settings.data_dir / "broker.json").read_text())["pid"], signal.SIGKILL)
+        await until(_has_said(said, "put back"), bool, said)
+        await asyncio.wait_for(supervisor.ready.wait(), WITHIN_S)
+        await publish(supervisor, range(200, 330))
+
+        await until(counts_of(supervisor), lambda counts: counts == {"c0": 110, "c1": 110, "c2": 110}, said)
+        assert supervisor.settings.bootstrap == before
+
+
+async def test_broker_that_has_grown_too_large_is_recycled_with_what_it_held(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to notice that the embedded broker never deletes: it is drained, made anew and filled again."""
+    monkeypatch.chdir(CHECKOUT)
+    said: list[str] = []
+    sizes = iter([0])
+    async with supervised(make_settings("127.0.0.1:1"), said) as supervisor:
+        await publish(supervisor, range(90))
+        await until(counts_of(supervisor), lambda counts: sum(counts.values()) == 90, said)
+        first = json.loads((supervisor.settings.data_dir / "broker.json").read_text())["pid"]
+        sizes = iter([10**12])
+        monkeypatch.setattr(EmbeddedBroker, "resident_bytes", property(lambda self: next(sizes, 0)))
+
+        await until(_has_said(said, "put back"), bool, said)
+        await asyncio.wait_for(supervisor.ready.wait(), WITHIN_S)
+
+        await until(counts_of(supervisor), lambda counts: counts == {"c0": 30, "c1": 30, "c2": 30}, said)
+        assert json.loads((supervisor.settings.data_dir / "broker.json").read_text())["pid"] != first
+        assert any("grown too large" in line for line in said)
+
+
+def _has_said(said: list[str], words: str) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return any(words in line for line in said)
+
+    return look
+
+
+def test_no_process_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    """An orphaned broker would hold the folder's lock, and an orphaned worker its place in the group."""
+    environment = {**os.environ, "EDDY_WORKER_PORT": str(free_port()), "EDDY_LEARNER_PORT": str(free_port())}
+    with (tmp_path / "up.log").open("wb") as log:
+        up = subprocess.Popen([sys.executable, "-m", "stream", "up", "--data-dir", str(tmp_path / "data")], stdout=log, stderr=log, env=environment, cwd=CHECKOUT)
+    try:
+        deadline_s = time.monotonic() + WITHIN_S
+        while len(children := psutil.Process(up.pid).children(recursive=True)) < 3:
+            assert time.monotonic() < deadline_s, (tmp_path / "up.log").read_text()
+            time.sleep(0.1)
+    finally:
+        up.kill()
+        up.wait()
+
+    _, alive = psutil.wait_procs(children, timeout=10)
+
+    assert alive == []
+
+
+def test_up_says_where_everything_is_and_ends_in_order(tmp_path: Path) -> None:
+    """A first user reads the address, the line for the environment and a command to try; Ctrl-C ends everything with status 0."""
+    environment = {**os.environ, "EDDY_WORKER_PORT": str(free_port()), "EDDY_LEARNER_PORT": str(free_port())}
+    up = subprocess.Popen([sys.executable, "-m", "stream", "up", "--data-dir", str(tmp_path / "data")], stdout=subprocess.PIPE, text=True, env=environment, cwd=CHECKOUT)
+    assert up.stdout is not None
+    try:
+        lines = []
+        while not any("waiting for the first trace" in line for line in lines):
+            lines.append(up.stdout.readline())
+            assert lines[-1], lines
+    finally:
+        up.send_signal(signal.SIGINT)
+    rest = up.stdout.read()
+
+    assert up.wait(WITHIN_S) == 0
+    said = "".join(lines)
+    address = json.loads((tmp_path / "data" / "broker.json").read_text())["bootstrap"]
+    assert f"export EDDY_BOOTSTRAP={address}" in said
+    assert "eddy publish --example" in said
+    assert f"http://127.0.0.1:{environment['EDDY_LEARNER_PORT']}/" in said
+    assert "everything has ended" in rest
