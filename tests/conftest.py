@@ -18,7 +18,7 @@ import pytest
 from stream.broker import EmbeddedBroker
 from stream.settings import Settings, load
 
-ON_KAFKA = os.environ.get("EDDY_TEST_BROKER") == "kafka" or "EDDY_TEST_BOOTSTRAP" in os.environ
+ON_KAFKA = os.environ.get("EDDY_TEST_BROKER") == "kafka" or bool(os.environ.get("EDDY_TEST_BOOTSTRAP"))
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
