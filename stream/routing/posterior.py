@@ -66,8 +66,8 @@ class Beta:
     """Beta distribution; both parameters at least 1, so that its density is bounded.
 
     Example:
-        >>> Beta(1.0, 3.0).densities(Grid.at([0.5]))   # 3 (1 - x)^2
-        [0.75]
+        >>> round(Beta(1.0, 3.0).densities(Grid.at([0.5]))[0], 9)   # 3 (1 - x)^2
+        0.75
     """
 
     a: float

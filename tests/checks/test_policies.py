@@ -34,7 +34,7 @@ def deciding(policy: str) -> Decider:
 # ---- what is decided on
 
 
-def arm(name: str, *, successes: float = 0.0, failures: float = 0.0, undrawn: Tally = Tally(), graded: bool = False) -> ArmEvidence:  # noqa: B008, RUF009
+def arm(name: str, *, successes: float = 0.0, failures: float = 0.0, undrawn: Tally = Tally(), graded: bool = False) -> ArmEvidence:  # noqa: B008
     weight = successes + failures
     rated = round(weight + undrawn.weight)
     squares = successes * 0.9 if graded else successes
