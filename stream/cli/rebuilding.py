@@ -2,7 +2,7 @@
 
 1. Start a worker with these settings: another fold is another consumer group, so it reads the log from its start and
    publishes nothing while another fold is active.
-2. Watch its committed offsets until they reach the ends of the log as they were a look ago.
+2. Watch its committed offsets until they reach the ends of the log as they were at the start; it follows from there.
 3. Name its fold active on `eddy.overrides`; workers of the other fold stop publishing when they read that.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,20 +58,13 @@ async def _worker(settings: Settings, *, start: bool) -> AsyncIterator[None]:
 
 
 async def _caught_up(settings: Settings, group: str, *, quiet: bool) -> int:
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    admin = AIOKafkaAdminClient(**settings.client_options)
-    await admin.start()
-    try:
+    async with _offsets(settings, group) as committed_at:
         with _progress(quiet=quiet) as advance:
             ends = await _ends(settings)
-            while not has_reached(committed := await _committed(admin, group), ends):
-                advance(sum(min(committed.get(partition, 0), end) for partition, end in ends.items()), sum(ends.values()))
+            while not has_reached(committed := await committed_at(ends), ends):
+                advance(sum(min(committed[partition], end) for partition, end in ends.items()), sum(ends.values()))
                 await asyncio.sleep(LOOK_S)
-                ends = await _ends(settings) if has_reached(committed, ends) else ends
         return sum(ends.values())
-    finally:
-        await admin.close()
 
 
 def has_reached(committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:
@@ -86,9 +79,21 @@ async def _ends(settings: Settings) -> dict[TopicPartition, int]:
         return await reader.ends()
 
 
-async def _committed(admin: Any, group: str) -> dict[TopicPartition, int]:
-    offsets = await admin.list_consumer_group_offsets(group)
-    return {partition: entry.offset for partition, entry in offsets.items() if partition.topic == TRACES.name}
+@asynccontextmanager
+async def _offsets(settings: Settings, group: str) -> AsyncIterator[Callable[[Iterable[TopicPartition]], Awaitable[dict[TopicPartition, int]]]]:
+    """Ask for what a group has committed, without joining it; the embedded broker hangs up on an admin client that asks."""
+    from aiokafka import AIOKafkaConsumer
+
+    consumer = AIOKafkaConsumer(**settings.client_options, group_id=group, enable_auto_commit=False)
+
+    async def committed_at(partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partition: await consumer.committed(partition) or 0 for partition in partitions}
+
+    await consumer.start()
+    try:
+        yield committed_at
+    finally:
+        await consumer.stop()
 
 
 @contextmanager

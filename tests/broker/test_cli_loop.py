@@ -129,3 +129,21 @@ def test_bad_record_is_listed_with_its_reason(settings: Settings, capsys: pytest
     letters = until(lambda: eddy(capsys, "dead-letters", "list"), lambda seen: seen["total"] >= 1)["letters"]
 
     assert [letter["reason"] for letter in letters] == ["not_json"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_rebuild_folds_the_log_under_new_settings_and_makes_that_fold_active(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A horizon of its own is another fold: it counts the same 120 traces beside the first, then takes its place; again, there is nothing to do."""
+    path = tmp_path / "traces.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines(120))))
+    eddy(capsys, "publish", str(path))
+    before = until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] == 120)
+
+    monkeypatch.setenv("EDDY_HORIZON", "777")
+    rebuilt = eddy(capsys, "rebuild")
+    after = until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] == 120)
+    again = eddy(capsys, "rebuild")
+
+    assert rebuilt == {"fold": after["fold"], "records": 120, "was_active": False}
+    assert after["fold"] != before["fold"]
+    assert again["was_active"] is True
