@@ -9,7 +9,7 @@ from enum import IntEnum
 from operator import add
 from typing import NamedTuple
 
-from stream.fold.totals import MICRO, OVERFLOW, Sum
+from stream.fold.totals import MICRO, OVERFLOW, SUMS, Sum
 from stream.records import Arm, PartitionStatistics
 from stream.routing.settings import RoutingSettings, project
 
@@ -21,7 +21,8 @@ SOURCES = ("human", "judge", "program", "outcome")
 _FIRST_SUM = 3
 """A row begins with width, start and drawn."""
 _COST, _LATENCY = _FIRST_SUM + Sum.COST_KNOWN, _FIRST_SUM + Sum.LATENCY_KNOWN
-_SOURCE_COLUMNS = tuple(_FIRST_SUM + place for place in (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM, Sum.OUTCOME))
+_SCORED, _TOTALS, _SQUARES = (slice(_FIRST_SUM + place, _FIRST_SUM + SUMS, 3) for place in (Sum.HUMAN, Sum.HUMAN_MICRO, Sum.HUMAN_MICRO_SQ))
+"""In a row, the four sources' scored traces, sums and squares: three columns each, the last of all sums."""
 
 
 class Tally(NamedTuple):
@@ -180,9 +181,7 @@ class Sums:
 
 def weigh(row: tuple[int, ...], weight: float) -> list[float]:
     """Turn a bucket's row, whose traces weigh `weight` each, into numbers by `Column`."""
-    sources = [row[column] for column in _SOURCE_COLUMNS]
-    total = sum([row[column + 1] for column in _SOURCE_COLUMNS])
-    squares = sum([row[column + 2] for column in _SOURCE_COLUMNS])
+    sources, total, squares = row[_SCORED], sum(row[_TOTALS]), sum(row[_SQUARES])
     scores = [sum(sources) * weight, total / MICRO * weight, squares / MICRO**2 * weight]
     known = [row[_COST] * weight, row[_COST + 1] * NANO_USD * weight, row[_LATENCY] * weight, row[_LATENCY + 1] * MS * weight]
     count = row[_FIRST_SUM + Sum.COUNT]

@@ -115,12 +115,12 @@ def _row(posterior: Posterior, grid: Grid) -> _Row:
 def _distribution(densities: Sequence[float], widths: Sequence[float]) -> list[float]:
     """F at every point, as 1 less what lies above: the grid ends above every support, but may begin inside it."""
     below = [0.0] * len(densities)
-    rest = 1.0
+    rest, (w0, w1, w2, w3, w4) = 1.0, _WEIGHTS
     for panel in range(len(widths) - 1, -1, -1):
         start, half = panel * NODES, widths[panel] / 2
-        nodes = densities[start : start + NODES]
-        below[start : start + NODES] = [rest - half * sum(map(mul, tail, nodes)) for tail in _TAILS]
-        rest -= half * sum(map(mul, _WEIGHTS, nodes))
+        f0, f1, f2, f3, f4 = densities[start : start + NODES]
+        below[start : start + NODES] = [rest - half * (t0 * f0 + t1 * f1 + t2 * f2 + t3 * f3 + t4 * f4) for t0, t1, t2, t3, t4 in _TAILS]
+        rest -= half * (w0 * f0 + w1 * f1 + w2 * f2 + w3 * f3 + w4 * f4)
     return [value if value > 0.0 else 0.0 for value in below]
 
 
