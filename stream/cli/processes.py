@@ -52,7 +52,7 @@ def learner() -> None:
 
 
 def demo(
-    seconds: Annotated[float, typer.Option("--seconds", envvar="DEMO_S", min=1.0, max=86_400.0, help="How long requests are made.")] = 60.0,
+    seconds: Annotated[float | None, typer.Option("--seconds", envvar="DEMO_S", min=1.0, help="How long requests are made; until Ctrl-C when not given.")] = None,
     rate: Annotated[float, typer.Option("--rate", min=1.0, max=2_000.0, help="Requests a second.")] = 100.0,
     seed: Annotated[int, typer.Option("--seed", help="Which queries come, and what is drawn.")] = 0,
 ) -> None:

@@ -4,6 +4,7 @@
    publishes nothing while another fold is active.
 2. Watch its committed offsets until they reach the ends of the log as they were at the start; it follows from there.
 3. Name its fold active on `eddy.overrides`; workers of the other fold stop publishing when they read that.
+4. Wait until the new fold's totals are published, so that there is something to route by until other workers take over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 LOOK_S = 1.0
+PUBLISHED_S = 15.0
+"""How long is waited for totals: a log of nothing but feedback never has any."""
 
 
 async def rebuild_fold(settings: Settings, *, start_worker: bool, quiet: bool) -> dict[str, Any]:
@@ -39,6 +42,8 @@ async def rebuild_fold(settings: Settings, *, start_worker: bool, quiet: bool) -
         records = await _caught_up(settings, f"eddy-{fold}", quiet=quiet)  # 2
         override = Override(kind="active_fold", fold=fold, reason="eddy rebuild", given_at=time.time())
         await send_record(settings, OVERRIDES.name, override.key, override)  # 3
+        if records:
+            await _published(settings)  # 4
     return {"fold": fold, "records": records, "was_active": False}
 
 
@@ -65,6 +70,18 @@ async def _caught_up(settings: Settings, group: str, *, quiet: bool) -> int:
                 advance(sum(min(committed[partition], end) for partition, end in ends.items()), sum(ends.values()))
                 await asyncio.sleep(LOOK_S)
         return sum(ends.values())
+
+
+async def _published(settings: Settings) -> None:
+    from stream.cli.routes import read_overview
+
+    deadline_s, before = time.monotonic() + PUBLISHED_S, 0
+    while time.monotonic() < deadline_s:
+        counted = (await read_overview(settings)).trace_count
+        if counted and counted == before:
+            return
+        before = counted
+        await asyncio.sleep(LOOK_S)
 
 
 def has_reached(committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:

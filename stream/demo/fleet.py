@@ -6,6 +6,7 @@ Some of what they send is what makes counting hard: copies of traces, ratings th
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class Fleet:
         self._random = random.Random(seed)
         self._services = [Eddy(settings=settings, seed=seed + number) for number in range(SERVICES)]
         self._pending: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     async def __aenter__(self) -> Fleet:
         await asyncio.gather(*(service.start() for service in self._services))
@@ -89,10 +91,15 @@ class Fleet:
             await asyncio.sleep(0.1)
         return False
 
-    async def serve(self, *, seconds: float, rate_per_s: float) -> None:
-        """Send requests at random moments for so long, then wait for the calls and ratings under way."""
-        started_s = due_s = time.monotonic()
-        while (due_s := due_s + self._random.expovariate(rate_per_s)) < started_s + seconds:
+    def stop(self) -> None:
+        """Let no more requests begin."""
+        self._stopped = True
+
+    async def serve(self, *, seconds: float | None, rate_per_s: float) -> None:
+        """Send requests at random moments, for so long or until `stop`; then wait for the calls and ratings under way."""
+        due_s = time.monotonic()
+        end_s = math.inf if seconds is None else due_s + seconds
+        while not self._stopped and (due_s := due_s + self._random.expovariate(rate_per_s)) < end_s:
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             self._spawn()
         await asyncio.gather(*self._pending)

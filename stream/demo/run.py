@@ -34,11 +34,11 @@ CATCH_UP_S = 45.0
 TELL_S = 2.0
 
 
-async def run_demo(*, seconds: float, rate_per_s: float, seed: int, say: Callable[[str], None]) -> bool:
+async def run_demo(*, seconds: float | None, rate_per_s: float, seed: int, say: Callable[[str], None]) -> bool:
     """Run the demo; returns whether every trace was counted, and once.
 
     Args:
-        seconds: how long requests are made.
+        seconds: how long requests are made; None: until SIGINT or SIGTERM, which end them sooner in any case.
         rate_per_s: requests a second.
         seed: which queries come, and what is drawn.
         say: told what a person should know, a line at a time.
@@ -94,7 +94,6 @@ async def _loop(settings: Settings, environment: dict[str, str], say: Callable[[
     supervisor = Supervisor(settings, embedded=True, workers=1, environment=environment, say=say)
     running = asyncio.create_task(supervisor.run())
     ready = asyncio.create_task(supervisor.ready.wait())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _interrupt, asyncio.current_task())
     try:
         await asyncio.wait((running, ready), return_when=asyncio.FIRST_COMPLETED, timeout=START_S)
         if running.done():
@@ -109,14 +108,11 @@ async def _loop(settings: Settings, environment: dict[str, str], say: Callable[[
             await running
 
 
-def _interrupt(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-
-
-async def _serve(fleet: Fleet, settings: Settings, *, seconds: float, rate_per_s: float, say: Callable[[str], None]) -> None:
+async def _serve(fleet: Fleet, settings: Settings, *, seconds: float | None, rate_per_s: float, say: Callable[[str], None]) -> None:
     started_s = time.monotonic()
     if not await fleet.routes_known():
         raise BrokerUnavailableError(f"no routing update came within {time.monotonic() - started_s:.0f} s, but the fleet draws from one; look into {settings.data_dir / 'logs'}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, fleet.stop)
     async with showing(settings, fleet.tally, say):
         await fleet.serve(seconds=seconds, rate_per_s=rate_per_s)
