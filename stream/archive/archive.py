@@ -1,0 +1,240 @@
+"""The archive as its one writer has it: appending, indexing, forgetting, each in one transaction.
+
+A record's way into the file:
+1. `append` numbers and reads a chunk and writes its blocks, its partition's position, and what the mirror holds that these cover: one
+   transaction. After a crash before its end nothing of it is there, and the chunk is read from the log again; after it all of it is.
+2. `index` writes the lookups of what was appended since the last time, carries out its forgets and moves the mark: one transaction.
+   After a crash before its end the next writer finds out what was not indexed by reading those blocks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import aiosqlite
+
+from stream.archive import schema
+from stream.archive.blocks import pack
+from stream.archive.forgetting import begin_overwriting, finish_overwriting, forget
+from stream.archive.indexing import index, unindexed
+from stream.archive.intake import Intake, LogRecord, Pending, Rules, Taken
+from stream.archive.mirror import Mirror
+from stream.archive.positions import Position
+from stream.archive.retention import Removed, is_removal_due, remove_oldest, used_bytes
+
+VACUUM_PAGES = 1024
+"""8 MiB: some 10 ms."""
+_ADD = "INSERT INTO {table} VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+
+
+class Archive:
+    """The archive, owned. `Archive.open` makes one.
+
+    Attributes:
+        positions: where each partition of the log stands.
+        counts: what has been counted since the archive began: kinds of records, `duplicates`, `forgotten`, `lost`, `epochs`, `removed`.
+    """
+
+    def __init__(self, path: Path, rules: Rules, database: aiosqlite.Connection, lock: schema.WriterLock, mirror: Mirror | None) -> None:
+        self._path, self._rules, self._database, self._lock, self._mirror = path, rules, database, lock, mirror
+        self.positions: dict[int, Position] = {}
+        self.counts: Counter[str] = Counter()
+        self._intake = Intake(rules)
+        self._pending = Pending()
+        self._next_seq = 1
+        self._indexed = 0
+        self._unclean = False
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path, rules: Rules, *, mirror: Mirror | None = None) -> Archive:
+        """Open the archive for writing, or create it.
+
+        Args:
+            path: the file; its folder is made.
+            rules: how records are read.
+            mirror: what keeps the records of other topics; None where nothing is mirrored.
+
+        Raises:
+            NotOwnedError: another writer has it.
+            ArchiveFormatError: the file is none of ours.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = schema.WriterLock(path)
+        try:
+            archive = cls(path, rules, await schema.open_for_writing(path), lock, mirror)
+            await archive._load()
+        except BaseException:
+            lock.release()
+            raise
+        return archive
+
+    async def close(self) -> None:
+        """Close the file and let the lock go; what is not indexed is, by the next writer."""
+        await self._database.close()
+        self._lock.release()
+
+    @property
+    def unindexed(self) -> int:
+        """Records appended and not indexed yet."""
+        return self._next_seq - 1 - self._indexed
+
+    def position(self, partition: int) -> Position:
+        """Where a partition stands; a new one stands before its first record."""
+        return self.positions.get(partition) or Position(partition=partition)
+
+    async def append(self, chunks: Mapping[int, Iterable[LogRecord]]) -> int:
+        """Archive the next records of some partitions, and what is mirrored up to there.
+
+        Args:
+            chunks: records in order, by partition; those that are archived already are skipped.
+
+        Returns:
+            The number of records archived.
+        """
+        taken = self._take(chunks)
+        counts = sum((each.counts for each in taken), Counter[str]())
+        positions = self.positions | {each.position.partition: each.position for each in taken}
+        rows = [pack(block) for each in taken for block in each.blocks]
+        next_seq = rows[-1][1] + 1 if rows else self._next_seq
+        covered = self._mirror.covered(positions) if self._mirror is not None else None
+        if not rows and not covered:
+            return 0
+        async with self._transaction():
+            await self._database.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            await self._put([each.position for each in taken], counts, {"next_seq": next_seq})
+            if covered:
+                await covered.write(self._database)
+        if covered and self._mirror is not None:
+            self._mirror.release(covered)
+        self._note(taken, positions, counts, next_seq)
+        return sum(counts.values())
+
+    async def index(self) -> None:
+        """Index what was appended, and forget what that asks for."""
+        pending, self._pending = self._pending, Pending()
+        last_seq = self._next_seq - 1
+        if last_seq == self._indexed:
+            return
+        try:
+            await self._index(pending, last_seq)
+        except BaseException:
+            pending.extend(self._pending)
+            self._pending = pending
+            raise
+
+    async def begin_epoch(self, partition: int, *, first_physical: int) -> None:
+        """Go on in a partition that was made anew."""
+        position = self.position(partition).in_new_log(first_physical)
+        await self._move(position, Counter({"epochs": 1}))
+
+    async def skip_lost(self, partition: int, *, to_physical: int) -> int:
+        """Go on at a physical offset, the records before it having been removed by the broker; returns how many were lost."""
+        position = self.position(partition)
+        lost = to_physical - position.next_physical
+        first = position.offset < 0 and position.epoch == 0
+        await self._move(replace(position, offset=position.offset + lost, record_hash=None), Counter({"lost": 0 if first else lost}))
+        return lost
+
+    async def remove_oldest(self, *, before_ms: int, max_bytes: int) -> Removed:
+        """Remove one bounded step's worth of what is too old or too much (see `stream.archive.retention`).
+
+        What a restore would need stays: with a mirror, all of the log after the newest checkpoint.
+
+        Args:
+            before_ms: log time before which records are too old.
+            max_bytes: bytes in use above which the oldest go.
+        """
+        if not await is_removal_due(self._database, before_ms=before_ms, max_bytes=max_bytes):
+            return Removed()
+        keep_from = await self._mirror.needed_from(self._database, self.positions) if self._mirror is not None else None
+        async with self._transaction():
+            removed = await remove_oldest(self._database, before_ms=before_ms, max_bytes=max_bytes, last_seq=self._indexed, keep_from=keep_from)
+            await self._put([], Counter({"removed": removed.records}), {})
+        self.counts["removed"] += removed.records
+        return removed
+
+    async def tidy(self, *, now_ms: int) -> None:
+        """Give freed pages back, a bounded number; let the mirror expire; overwrite what a reader kept from being overwritten."""
+        if self._mirror is not None:
+            async with self._transaction():
+                await self._mirror.expire(self._database, now_ms)
+        await self._database.execute_fetchall(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # a page a row: it must be read to its end
+        if self._unclean:
+            await self._overwrite()
+
+    async def size(self) -> tuple[int, int]:
+        """Return bytes in use, and records kept."""
+        return await used_bytes(self._database), await schema.scalar(self._database, "SELECT sum(last_seq - first_seq + 1) FROM blocks")
+
+    async def _load(self) -> None:
+        self.positions = {position.partition: position for position in await schema.read_positions(self._database)}
+        async with self._database.execute("SELECT name, value FROM counts") as cursor:
+            self.counts.update({name: value async for name, value in cursor})
+        async with self._database.execute("SELECT trace_id FROM forgotten") as cursor:
+            self._intake.forgotten.update([trace_id async for (trace_id,) in cursor])
+        marks = "SELECT value FROM marks WHERE name = ?"
+        self._next_seq = max(1, await schema.scalar(self._database, marks, ("next_seq",)))
+        self._indexed = await schema.scalar(self._database, marks, ("indexed",))
+        self._pending = await unindexed(self._database, self._intake, after_seq=self._indexed)
+        self._intake.forgotten.update(trace_id for trace_id, _ in self._pending.forgets)
+        if self._mirror is not None:
+            await self._mirror.load(self._database)
+
+    def _take(self, chunks: Mapping[int, Iterable[LogRecord]]) -> list[Taken]:
+        taken, seq = [], self._next_seq
+        for partition, records in chunks.items():
+            each = self._intake.take(self.position(partition), records, first_seq=seq)
+            if each.blocks:
+                seq = each.blocks[-1].last_seq + 1
+                taken.append(each)
+        return taken
+
+    def _note(self, taken: list[Taken], positions: dict[int, Position], counts: Counter[str], next_seq: int) -> None:
+        self.positions, self._next_seq = positions, next_seq
+        self.counts.update(counts)
+        for each in taken:
+            self._pending.extend(each.pending)
+
+    async def _index(self, pending: Pending, last_seq: int) -> None:
+        if pending.forgets:
+            await begin_overwriting(self._database)
+        async with self._transaction():
+            counts = await index(self._database, pending, partitions=self._rules.partitions)
+            for trace_id, log_ms in pending.forgets:
+                counts["forgotten"] += await forget(self._database, trace_id, log_ms=log_ms)
+            await self._put([], counts, {"indexed": last_seq})
+        self._indexed = last_seq
+        self.counts.update(counts)
+        if pending.forgets:
+            await self._overwrite()
+
+    async def _overwrite(self) -> None:
+        self._unclean = not await finish_overwriting(self._database)
+
+    async def _move(self, position: Position, counts: Counter[str]) -> None:
+        async with self._transaction():
+            await self._put([position], counts, {})
+        self.positions[position.partition] = position
+        self.counts.update(counts)
+
+    async def _put(self, positions: list[Position], counts: Counter[str], marks: dict[str, int]) -> None:
+        await self._database.executemany(schema.PUT_POSITION, [astuple(position) for position in positions])
+        await self._database.executemany(_ADD.format(table="counts"), list(counts.items()))
+        await self._database.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?)", list(marks.items()))
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        async with self._writing:
+            await self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                await self._database.execute("COMMIT")
+            except BaseException:
+                await schema.rollback(self._database)
+                raise
