@@ -42,6 +42,7 @@ class Options:
     records: int = 100_000
     seed: int = 0
     horizon: int = 262_144
+    session_s: float = 6.0
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="eddy-faults-")))
 
 
@@ -58,7 +59,7 @@ async def run(options: Options) -> dict[str, int | float]:
     options.folder.mkdir(parents=True, exist_ok=True)
     say(f"seed {options.seed}, folder {options.folder}")
     broker = make_broker(options)
-    settings = settings_for(await broker.start(), data_dir=options.folder / "harness", horizon=options.horizon)
+    settings = settings_for(await broker.start(), data_dir=options.folder / "harness", horizon=options.horizon, session_timeout_s=options.session_s)
     fleet = Fleet(options.folder, environ_of(settings), patience=5 + options.kills + 3 * options.pauses)
     publisher = Publisher(settings, traces=options.records, seed=options.seed, folder=options.folder, idempotent=options.broker == "kafka")
     faults = Faults(fleet, publisher, kills=options.kills, pauses=options.pauses, session_s=settings.session_timeout_s, rng=random.Random(options.seed))
@@ -135,6 +136,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--records", type=int, default=100_000, help="distinct traces; duplicates, feedback and the rest come on top")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--horizon", type=int, default=262_144, help="join index rows a partition; below records/8 the counts of the fold itself allow doubles")
+    parser.add_argument("--session-s", type=float, default=6.0, help="session time-out of the workers' group")
     parser.add_argument("--folder", type=Path, default=argparse.SUPPRESS, help="where broker, workers and logs go")
     return Options(**vars(parser.parse_args(arguments)))
 

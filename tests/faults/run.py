@@ -101,7 +101,7 @@ class Publisher:
     def close(self) -> None:
         """End the process."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 class Faults:
