@@ -16,7 +16,7 @@ from stream.routing.state import RoutingState
 from stream.topics import OVERRIDES, ROUTING, STATISTICS
 from stream.worker.decoding import decoded, text_key
 from stream.worker.fatal import logger
-from stream.worker.sending import Send
+from stream.worker.sending import Send, die_if_refused
 
 TOPICS = (STATISTICS.name, OVERRIDES.name, ROUTING.name)
 QUIET_S = 5.0
@@ -119,19 +119,23 @@ class RoutingTerm:
 
     async def _send_due(self, now_s: float) -> None:
         for update in self.desk.due(now_s):
-            await self._send(ROUTING.name, 0, update.query_class.encode(), encode(update))
+            await self._say(ROUTING.name, update.query_class, encode(update))
             metrics.ROUTING_UPDATES.inc()
         for query_class in self.desk.retired():
-            await self._send(ROUTING.name, 0, query_class.encode(), None)
+            await self._say(ROUTING.name, query_class, None)
 
     async def _repair(self, now_s: float) -> None:
         while self._overwritten:
             key, newest = self._overwritten.popitem()
-            await self._send(STATISTICS.name, 0, key.encode(), encode(newest))
+            await self._say(STATISTICS.name, key, encode(newest))
         if now_s - self._aged_s > AGEING_INTERVAL_S:
             self._aged_s = now_s
             for key in self._statistics.aged_out():
-                await self._send(STATISTICS.name, 0, key.encode(), None)
+                await self._say(STATISTICS.name, key, None)
+
+    async def _say(self, topic: str, key: str, value: bytes | None) -> None:
+        sent = await self._send(topic, 0, key.encode("utf-8", "surrogatepass"), value)
+        sent.add_done_callback(die_if_refused)
 
     async def _keep(self, now_s: float) -> None:
         state = self.desk.state

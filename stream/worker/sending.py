@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from stream.worker.fatal import end_process
+
 ACKNOWLEDGED_WITHIN_S = 60.0
 """Beyond the producer's own time-out (30 s), so that its error is the one seen."""
 
@@ -25,3 +27,9 @@ async def acknowledged(futures: Iterable[asyncio.Future[Any]]) -> None:
         TimeoutError: one was not acknowledged in time.
     """
     await asyncio.wait_for(asyncio.gather(*futures), ACKNOWLEDGED_WITHIN_S)
+
+
+def die_if_refused(sent: asyncio.Future[Any]) -> None:
+    """End the process when a record that nobody waits for is not acknowledged; for `Future.add_done_callback`."""
+    if not sent.cancelled() and (error := sent.exception()) is not None:
+        end_process(error, "publishing what has been learned")

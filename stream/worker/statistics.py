@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import msgspec
 
 from stream import metrics
 from stream.fold.state import PartitionState
 from stream.topics import STATISTICS, TRACES
-from stream.worker.fatal import end_process
 from stream.worker.holdings import HeldPartition, Holdings
 from stream.worker.ownership import Ownership
-from stream.worker.sending import Send
+from stream.worker.sending import Send, die_if_refused
 
 BYTES_PER_S = 500_000
 """What a worker publishes at most when it has much to say. The embedded broker keeps all of it in memory; a total is some 5 kB."""
@@ -126,7 +124,7 @@ class StatisticsPublisher:
         value = encode(statistics) if statistics.arms else None  # a class that has aged out leaves the topic too
         self._allowance.use(len(value or b""), now_s)
         future = await self._send(STATISTICS.name, 0, statistics_key(self._fold, state.number, query_class), value)
-        future.add_done_callback(_die_if_refused)
+        future.add_done_callback(die_if_refused)
         metrics.STATISTICS.inc()
         metrics.STATISTICS_BYTES.inc(len(value or b""))
 
@@ -134,8 +132,3 @@ class StatisticsPublisher:
 def statistics_key(fold: str, partition: int, query_class: str) -> bytes:
     """The key of a total on `eddy.statistics`."""
     return f"{fold}/{partition}/{query_class}".encode("utf-8", "surrogatepass")
-
-
-def _die_if_refused(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        end_process(error, "publishing statistics or routing")

@@ -118,7 +118,7 @@ def test_traces_that_no_router_drew_weigh_no_more_than_their_cap() -> None:
 
 def test_other_classes_are_a_capped_prior_without_the_class_itself() -> None:
     """Ten successes elsewhere weigh four traces; the class's own failures are not in their own prior."""
-    book = Book(WEEK, FOLD)
+    book = Book(RoutingSettings(pooled_cap=4.0), FOLD)
     book.learn(statistics({"a": scored(0, 5)}, query_class="code"))
     book.learn(statistics({"a": scored(10, 0)}, query_class="math"))
 
