@@ -30,8 +30,9 @@ def explain_class(settings: Settings, overview: Overview, query_class: str) -> d
         desk.learn(record)
     for key, override in overview.overrides.items():
         desk.override(key, override)
-    explanation = desk.explain(query_class)
     published = overview.updates.get(query_class)
+    desk.saw_update(published, query_class)  # a frozen class keeps what was published
+    explanation = desk.explain(query_class)
     return {
         "query_class": query_class,
         "text": explanation.text,

@@ -31,7 +31,8 @@ class RoutingSettings:
         max_staleness_s: greatest age of a published update.
         confounded_cap: most that traces which no router drew weigh together in one arm, in traces. At 20, a bias of .1 in
             them is down to .02 after eighty draws (20 / (20 + 80) of it is left), and a difference of .3 still shows.
-        pooled_cap: most that an arm's traces in other classes weigh, in traces.
+        pooled_cap: most that an arm's traces in other classes weigh, in traces: as many as the evidence of a class needs to lead.
+            Replaying three public sets, 4 to 40 gained 1 to 5 points of mean reward over 0, and differed among each other by 1.
         move: change of a probability that is worth an update of its own.
     """
 
@@ -47,7 +48,7 @@ class RoutingSettings:
     interval_s: float = 0.02
     max_staleness_s: float = 60.0
     confounded_cap: float = 20.0
-    pooled_cap: float = 4.0
+    pooled_cap: float = 10.0
     move: float = 0.01
 
     @classmethod
