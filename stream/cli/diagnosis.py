@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -82,7 +82,8 @@ def _extras() -> list[Check]:
 
 
 def _extra(name: str, modules: tuple[str, ...]) -> Check:
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    # Not importlib.util.find_spec: Faust, once imported, puts an object without a spec in its module's place.
+    missing = [module for module in modules if PathFinder.find_spec(module) is None]
     if not missing:
         return Check(name=f"extra {name}", state="ok", said="installed")
     return Check(
