@@ -90,6 +90,8 @@ class Watchdog:
         for held in self._holdings:
             number, state = str(held.number), held.state
             metrics.LAG.labels(number).set(self._lag(state))
-            metrics.CLASSES.labels(number).set(sum(1 for _ in state.all_classes()))
+            metrics.INDEX_ENTRIES.labels(number).set(len(state.index))
+            metrics.CLASSES.labels(number).set(len(state.totals.classes))
+            metrics.ARMS.labels(number).set(sum(map(len, state.totals.classes.values())))
             for name in state.counters.__struct_fields__:
                 metrics.PARTITION_COUNTS.labels(number, name).set(getattr(state.counters, name))

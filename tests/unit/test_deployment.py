@@ -53,6 +53,16 @@ def test_dashboard_shows_every_metric() -> None:
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in series()} - shown == set()
 
 
+@pytest.mark.parametrize("name", sorted(name for name, metric in vars(metrics).items() if isinstance(metric, MetricWrapperBase)))
+def test_metric_is_fed(name: str) -> None:
+    """A metric that nothing sets shows 0, or nothing, whatever happens."""
+    sources = [path for folder in ("stream", "agents", "tables") for path in (CHECKOUT / folder).rglob("*.py")]
+
+    uses = [path.name for path in sources if re.search(rf"\b{name}\.(inc|set|observe|time|labels)\w*\(", path.read_text())]
+
+    assert uses
+
+
 def test_dashboard_groups_by_labels_that_its_metrics_have() -> None:
     """Grouping by an absent label silently sums everything into one line."""
     labels = series()
