@@ -1,0 +1,231 @@
+"""The fold equals the oracle however its log is cut, replayed, doubled or reordered, and nothing in a record makes it raise."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.errors import MalformedRecordError
+from stream.fold.checkpoint import Changelog, recover, write_checkpoint
+from stream.fold.fold import Refused, fold
+from stream.fold.ratings import Word, pack_ratings, unpack_ratings
+from stream.fold.state import Counters, PartitionState
+from stream.fold.totals import identity, merge
+from stream.reading.query_class import classify_query
+from stream.reading.record import REASONS, read_record
+from tests.logs import START_MS, LogRecord, RandomLog, random_log, small_spec
+from tests.oracle import oracle_canonical
+
+MUTATIONS = 100_000
+
+
+def folded(chunks: list[list[LogRecord]], spec: Any = None) -> PartitionState:
+    """Fold chunks one after the other; what the log has no record for is skipped."""
+    state = PartitionState(0, spec or small_spec())
+    for chunk in chunks:
+        unread = [record for record in chunk if record.offset >= state.position]
+        if unread:
+            state.skip_hole(unread[0].offset)
+        fold(state, chunk, classify_query)
+    return state
+
+
+@pytest.mark.parametrize("step_s", [1, 30, 600, 40_000])
+@pytest.mark.parametrize("seed", range(4))
+def test_fold_equals_the_oracle_however_the_log_is_cut_and_replayed(seed: int, step_s: float) -> None:
+    """Any split into chunks, each beginning with records that were folded before, ends in the state that the oracle has."""
+    rnd, log = random.Random(seed), random_log(seed, 400, step_s=step_s)
+    cuts = sorted(rnd.sample(range(1, len(log)), 40))
+
+    state = folded([log[max(0, start - rnd.randrange(30)) : end] for start, end in zip([0, *cuts], [*cuts, len(log)], strict=True)])
+
+    assert state.canonical() == oracle_canonical(log, small_spec(), 0)
+
+
+def test_canonical_form_survives_json() -> None:
+    """A worker hands its state out as JSON, and a harness compares it with the oracle's."""
+    canonical = folded([random_log(5, 300)]).canonical()
+
+    assert json.loads(json.dumps(canonical)) == canonical
+
+
+Feedbacks = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.sampled_from(["human", "judge", "program"]), st.sampled_from([0.0, 0.3, 1.0]), st.integers(-5, 5)), max_size=25
+)
+
+
+@settings(max_examples=150)
+@given(feedbacks=Feedbacks, shuffled=st.randoms(use_true_random=False), before=st.integers(0, 25))
+def test_feedback_ends_the_same_in_any_order(feedbacks: list[Any], shuffled: random.Random, before: int) -> None:
+    """P3: early, late, doubled or revised, only each rater's last word counts, by when it was given."""
+    traces = [{"trace_id": f"t{number}", "model": "m", "outcome": "success", "feedback": 0.5} for number in range(4)]
+    said = [feedback_of(*feedback) for feedback in feedbacks]
+    last = [max((other for other in said if key(other) == key(one)), key=precedence) for one in said]
+    reordered = said + said[: len(said) // 2]
+    shuffled.shuffle(reordered)
+
+    in_any_order = folded([log_of([*reordered[:before], *traces, *reordered[before:]])])
+    only_last_words = folded([log_of([*traces, *last])])
+
+    assert in_any_order.canonical()["totals"] == only_last_words.canonical()["totals"]
+    assert ratings_by_trace(in_any_order) == ratings_by_trace(only_last_words)
+
+
+def feedback_of(trace: int, rater: str, kind: str, score: float, given_at: int) -> dict[str, Any]:
+    return {"type": "feedback", "trace_id": f"t{trace}", "rater": rater, "rater_kind": kind, "score": score, "given_at": START_MS / 1000 + given_at}
+
+
+def key(feedback: dict[str, Any]) -> tuple[str, str]:
+    return feedback["trace_id"], feedback["rater"]
+
+
+def precedence(feedback: dict[str, Any]) -> tuple[float, float, int]:
+    return feedback["given_at"], feedback["score"], ["human", "judge", "program"].index(feedback["rater_kind"])
+
+
+def log_of(bodies: list[dict[str, Any]]) -> list[LogRecord]:
+    return [LogRecord(offset, START_MS, body["trace_id"].encode(), json.dumps(body).encode()) for offset, body in enumerate(bodies)]
+
+
+def ratings_by_trace(state: PartitionState) -> dict[str, Any]:
+    return {key: ratings for _, key, _, ratings, _ in state.canonical()["index"]}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_copies_of_a_record_count_once(seed: int) -> None:
+    """P2: accepted records appended again at the end, in any order, change nothing but what counts them."""
+    rnd, log, spec = random.Random(seed), random_log(seed, 120), small_spec(horizon=10_000)
+    refused = {record.offset for record in fold(PartitionState(0, spec), dense(log), classify_query)}
+    accepted = [record for record in dense(log) if record.offset not in refused]
+    again = rnd.sample(accepted, len(accepted) // 2)
+
+    once = folded([dense(log)], spec).canonical()
+    twice = folded([dense(log + [LogRecord(0, START_MS, record.key, record.value) for record in again])], spec).canonical()
+
+    assert twice["totals"] == once["totals"]
+    assert twice["index"] == once["index"]
+
+
+def dense(log: list[LogRecord]) -> list[LogRecord]:
+    """Number records one after the other."""
+    return [LogRecord(offset, record.timestamp, record.key, record.value) for offset, record in enumerate(log)]
+
+
+# ---- whatever a record holds
+
+
+def mutated(rnd: random.Random, value: bytes) -> bytes:
+    """Change a few bytes, cut, double or splice a record."""
+    body = bytearray(value)
+    for _ in range(rnd.randrange(1, 4)):
+        at = rnd.randrange(len(body) + 1)
+        change = rnd.randrange(5)
+        if change == 0 and at < len(body):
+            body[at] = rnd.randrange(256)
+        elif change == 1:
+            del body[at : at + rnd.randrange(1, 9)]
+        elif change == 2:
+            body[at:at] = rnd.choice([b"\\ud800", b"\xff", b"1e999", b"NaN", b"-1", b'"', b"{", b"[" * 40, b"null", b"9" * 400, b"\\u0000", b"../", b"true"])
+        elif change == 3:
+            body[at:at] = body[max(0, at - 12) : at]
+        else:
+            del body[at:]
+    return bytes(body)
+
+
+def test_mutated_records_are_read_or_refused_with_a_known_reason() -> None:
+    """P4: 100,000 records damaged at random go through the fold; none raises, and each refusal has a reason of the closed set."""
+    rnd = random.Random(4)
+    maker = RandomLog(rnd)
+    makers = (maker.trace, maker.feedback, maker.decision, maker.forget)
+    seeds = [(f"t{number}".encode(), json.dumps({"schema": 1, **make(f"t{number}")}).encode()) for number in range(200) for make in makers]
+    state, seen = PartitionState(0, small_spec()), set()
+
+    for start in range(0, MUTATIONS, 500):
+        drawn = rnd.choices(seeds, k=500)
+        records = [LogRecord(start + at, START_MS + start, key, mutated(rnd, value)) for at, (key, value) in enumerate(drawn)]
+        elsewhere = fold(state, records, classify_query)
+        seen |= {refused.reason for refused in elsewhere if isinstance(refused, Refused)}
+
+    assert state.offset == MUTATIONS - 1
+    assert seen <= set(REASONS)
+    assert len(seen) >= 9, f"damage reached only {seen}"
+
+
+Json = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+Field = st.sampled_from(sorted({"trace_id", "type", "schema", "query", "agent", "model", "outcome", "feedback", "total_tokens", "cost_usd", "decision", "query_class", "rater", "rater_kind", "score", "given_at", "arm"}))
+
+
+@settings(max_examples=400)
+@given(body=st.dictionaries(Field, Json), kind=st.sampled_from(["trace", "feedback", "decision", "forget", None]))
+def test_any_json_is_read_or_refused_with_a_known_reason(body: dict[str, Any], kind: str | None) -> None:
+    """P4 again, for records that are well-formed JSON with anything in known fields; hypothesis shrinks what it finds."""
+    value = json.dumps({"trace_id": "t", "type": kind, **body}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+    try:
+        read_record(value, max_bytes=10_000, classify=classify_query)
+    except MalformedRecordError as refused:
+        assert refused.reason in REASONS
+
+
+# ---- statistics that merge
+
+
+Sums = st.lists(st.integers(-(2**80), 2**80), min_size=len(identity()), max_size=len(identity()))
+MERGEABLE = {"sums of a bucket": (identity, merge, Sums)}
+"""Every mergeable statistic: its neutral element, its merge, and what it may be."""
+
+
+@pytest.mark.parametrize("name", MERGEABLE)
+@given(data=st.data())
+def test_mergeable_statistics_are_commutative_monoids(name: str, data: st.DataObject) -> None:
+    """Buckets may be merged in whatever order partitions and times arrive: the sums are the same."""
+    neutral, combine, values = MERGEABLE[name]
+    a, b, c = data.draw(values), data.draw(values), data.draw(values)
+
+    assert combine(a, neutral()) == a == combine(neutral(), a)
+    assert combine(a, b) == combine(b, a)
+    assert combine(combine(a, b), c) == combine(a, combine(b, c))
+
+
+def test_mergeable_statistics_would_be_caught_in_floats() -> None:
+    """The broken twin: sums of floats depend on the order, so the property above would fail on them."""
+    a, b, c = 0.1, 0.2, 0.3
+
+    assert (a + b) + c != a + (b + c)
+
+
+# ---- what is written is what is found
+
+
+def test_checkpoints_carry_integers_beyond_64_bits() -> None:
+    """Squares of micro-scores pass 64 bits at ten million traces a bucket; the totals must stay exact."""
+    state = folded([log_of([{"trace_id": "t1", "model": "m", "outcome": "success"}])])
+    state.totals.sums((0, state.totals.minute), 0)[20] = 2**90 + 1
+
+    found, _ = recover(dict(write_checkpoint(state, Changelog(horizon=40), checkpoint_id=bytes(16), full=True).parts), number=0, spec=state.spec)
+
+    assert found.canonical() == state.canonical()
+
+
+@given(st.dictionaries(st.integers(0, 2**64 - 1), st.builds(Word, st.floats(allow_nan=False), st.integers(0, 10**6), st.integers(0, 2)), max_size=8))
+def test_packed_ratings_are_found_again(words: dict[int, Word]) -> None:
+    """Ratings are kept as bytes; what was packed is what is read."""
+    assert unpack_ratings(pack_ratings(words)) == words
+
+
+def test_counters_are_all_checkpointed() -> None:
+    """A counter that is left out of the checkpoint would start again at every recovery."""
+    state = folded([log_of([{"trace_id": "t1"}])])
+    for at, name in enumerate(Counters.__struct_fields__):
+        setattr(state.counters, name, 100 + at)
+
+    found, _ = recover(dict(write_checkpoint(state, Changelog(horizon=40), checkpoint_id=bytes(16), full=False).parts), number=0, spec=state.spec)
+
+    assert msgspec.structs.asdict(found.counters) == msgspec.structs.asdict(state.counters)
