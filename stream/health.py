@@ -25,14 +25,27 @@ class HealthServer:
         is_live: what is wrong so that the process should be restarted.
         is_ready: what keeps it from working.
         states: the canonical state of each partition held, by number; None where it is not to be seen.
+        mount: adds what else is to be served.
     """
 
-    def __init__(self, *, host: str, port: int, address_file: Path, is_live: Check, is_ready: Check, states: Callable[[], Mapping[int, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        address_file: Path,
+        is_live: Check,
+        is_ready: Check,
+        states: Callable[[], Mapping[int, Any]] | None = None,
+        mount: Callable[[web.Application], object] | None = None,
+    ) -> None:
         self._host, self._port, self._address_file, self._states = host, port, address_file, states
         self._application = web.Application()
         self._application.add_routes([web.get("/metrics", _metrics), web.get("/live", _checked(is_live)), web.get("/ready", _checked(is_ready))])
         if states is not None:
             self._application.router.add_get("/state", self._state)
+        if mount is not None:
+            mount(self._application)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:

@@ -164,7 +164,7 @@ class Archive:
         if self._mirror is not None:
             async with self._transaction():
                 await self._mirror.expire(self._database, now_ms)
-        await self._database.execute_fetchall(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # a page a row: it must be read to its end
+        await self._database.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # as a statement it would free one page
         if self._unclean:
             await self._overwrite()
 

@@ -113,6 +113,11 @@ class Mirror:
         held = self._held.setdefault((topic, partition), deque())
         held.extend(Held(record, coverage_of(topic, record)) for record in records)
 
+    def read_from(self, topic: str, partition: int) -> int:
+        """Offset to read next: behind what is written and what is held."""
+        held = self._held.get((topic, partition))
+        return held[-1].record.offset + 1 if held else self.next_offsets.get((topic, partition), 0)
+
     def rewind(self, topic: str, partition: int) -> None:
         """Forget what is held of a topic and where it stands: it was made anew."""
         self._held.pop((topic, partition), None)
@@ -135,7 +140,8 @@ class Mirror:
     def release(self, written: Covered) -> None:
         """Let go of what is written."""
         for place, records in written.records.items():
-            held = self._held[place]
+            if (held := self._held.get(place)) is None:
+                continue  # made anew meanwhile
             for _ in records:
                 held.popleft()
             self.next_offsets[place] = records[-1].offset + 1

@@ -174,7 +174,7 @@ class ArchiveReader:
 
     def _with_copies(self, field: Field, name: str) -> Iterator[Block]:
         listed = "first_seq IN (SELECT block FROM postings WHERE field = ? AND name = ?)"
-        yield from self._blocks(f"{listed} AND EXISTS (SELECT 1 FROM duplicates WHERE seq BETWEEN first_seq AND last_seq)", (int(field), name))
+        yield from self._blocks(f"{listed} AND EXISTS (SELECT 1 FROM duplicates WHERE seq BETWEEN first_seq AND last_seq)", (int(field), name))  # noqa: S608 - a constant
 
     def _ratings(self, trace_ids: list[str]) -> dict[str, tuple[Rating, ...]]:
         query = "SELECT trace_id, rater, kind, micro, given_at_s FROM ratings WHERE trace_id IN (SELECT value FROM json_each(?)) ORDER BY rater"
