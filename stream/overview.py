@@ -5,7 +5,9 @@ It reads no topic; whoever follows `eddy.statistics`, `eddy.routing` and `eddy.o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,16 +24,37 @@ FIRST_SUM = 3
 """Place of the first sum in a bucket's row, behind width, start and drawn."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What is kept of one running total: a total with all its buckets takes a hundred times the room.
+
+    Attributes:
+        fold: that it is of.
+        query_class: that it is of.
+        offset: up to which it counts.
+        arms: traces by the id of the routed arm.
+        count: traces of all arms.
+    """
+
+    fold: str
+    query_class: str
+    offset: int
+    arms: dict[str, int]
+    count: int
+
+
 class Overview:
     """The newest total of every (fold, partition, class), the newest update of every class, the overrides that stand.
 
     Args:
         arm_fields: the fields of `Arm` that are routed over; counts of arms that differ only in others are added up.
+        keep_statistics: whether `statistics` will be asked for.
     """
 
-    def __init__(self, arm_fields: Sequence[str]) -> None:
+    def __init__(self, arm_fields: Sequence[str], *, keep_statistics: bool = False) -> None:
         self._arm_fields = tuple(arm_fields)
-        self._statistics: dict[bytes, PartitionStatistics] = {}
+        self._counted: dict[bytes, Counted] = {}
+        self._kept: dict[bytes, PartitionStatistics] | None = {} if keep_statistics else None
         self._updates: dict[str, RoutingUpdate] = {}
         self._overrides: dict[str, Override] = {}
 
@@ -45,12 +68,21 @@ class Overview:
 
     def _take_statistics(self, key: bytes, value: bytes | None) -> None:
         if value is None:
-            self._statistics.pop(key, None)
+            self._counted.pop(key, None)
+            (self._kept or {}).pop(key, None)
             return
         record = msgspec.json.decode(value, type=PartitionStatistics)
-        standing = self._statistics.get(key)
+        standing = self._counted.get(key)
         if standing is None or record.offset >= standing.offset:
-            self._statistics[key] = record
+            self._counted[key] = self._count(record)
+            if self._kept is not None:
+                self._kept[key] = record
+
+    def _count(self, record: PartitionStatistics) -> Counted:
+        arms: Counter[str] = Counter()
+        for entry in record.arms:
+            arms[self._routed(entry.arm).id] += count(entry.buckets)
+        return Counted(fold=record.fold, query_class=record.query_class, offset=record.offset, arms=dict(arms), count=arms.total())
 
     def _take_update(self, key: bytes, value: bytes | None) -> None:
         if value is None:
@@ -75,13 +107,13 @@ class Overview:
             return named.fold
         if self._updates:
             return max(self._updates.values(), key=lambda update: update.version).fold
-        return max(self._statistics.values(), key=lambda record: record.offset).fold if self._statistics else ""
+        return max(self._counted.values(), key=lambda counted: counted.offset).fold if self._counted else ""
 
     @property
     def statistics(self) -> list[PartitionStatistics]:
-        """The newest totals of the fold that counts."""
+        """The newest totals of the fold that counts, where they are kept."""
         fold = self.fold
-        return [record for record in self._statistics.values() if record.fold == fold]
+        return [record for record in (self._kept or {}).values() if record.fold == fold]
 
     @property
     def updates(self) -> dict[str, RoutingUpdate]:
@@ -96,7 +128,8 @@ class Overview:
     @property
     def trace_count(self) -> int:
         """Traces counted, of all classes."""
-        return sum(count(entry.buckets) for record in self.statistics for entry in record.arms)
+        fold = self.fold
+        return sum(counted.count for counted in self._counted.values() if counted.fold == fold)
 
     def report(self) -> dict[str, Any]:
         """Put it all together.
@@ -114,13 +147,11 @@ class Overview:
         traces = sum(entry["count"] for entry in classes.values())
         return {"fold": self.fold, "traces": traces, "overrides": overrides, "any_class": any_class, "classes": classes}
 
-    def _counts(self) -> dict[str, dict[str, int]]:
-        counts: dict[str, dict[str, int]] = {}
-        for record in self.statistics:
-            arms = counts.setdefault(record.query_class, {})
-            for entry in record.arms:
-                name = self._routed(entry.arm).id
-                arms[name] = arms.get(name, 0) + count(entry.buckets)
+    def _counts(self) -> dict[str, Counter[str]]:
+        fold, counts = self.fold, dict[str, Counter[str]]()
+        for counted in self._counted.values():
+            if counted.fold == fold:
+                counts.setdefault(counted.query_class, Counter()).update(counted.arms)
         return counts
 
     def _routed(self, arm: Arm) -> Arm:
@@ -137,7 +168,7 @@ def count(buckets: Iterable[Sequence[int]]) -> int:
     return sum(row[FIRST_SUM + Sum.COUNT] for row in buckets)
 
 
-def _class_report(counts: dict[str, int], update: RoutingUpdate | None) -> dict[str, Any]:
+def _class_report(counts: Mapping[str, int], update: RoutingUpdate | None) -> dict[str, Any]:
     arms: dict[str, dict[str, Any]] = {name: {"count": number} for name, number in counts.items()}
     for entry in update.arms if update else ():
         said = msgspec.to_builtins(entry)

@@ -128,9 +128,11 @@ async def _started_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
     try:
         await consumer.start()
-    except (KafkaError, OSError) as exc:
+    except BaseException as exc:  # a cancelled start leaves sockets behind as well
         await consumer.stop()
-        raise BrokerUnavailableError(unreachable(settings.bootstrap)) from exc
+        if isinstance(exc, KafkaError | OSError):
+            raise BrokerUnavailableError(unreachable(settings.bootstrap)) from exc
+        raise
     return consumer
 
 

@@ -54,15 +54,19 @@ def explain(query_class: Annotated[str, typer.Argument(help="The class, as `eddy
     from stream.cli.explaining import explain_class, lines_of
 
     settings = load_settings()
-    explanation = explain_class(settings, run(read_overview(settings)), query_class)
+    explanation = explain_class(settings, run(read_overview(settings, keep_statistics=True)), query_class)
     if as_json:
         print_json(explanation)
     else:
         print("\n".join(lines_of(explanation)))
 
 
-async def read_overview(settings: Settings) -> Overview:
+async def read_overview(settings: Settings, *, keep_statistics: bool = False) -> Overview:
     """Read the topics that say what is learned, to their true ends.
+
+    Args:
+        settings: how the broker is reached.
+        keep_statistics: whether the totals themselves are needed.
 
     Raises:
         BrokerUnavailableError: nothing answers at the address.
@@ -71,7 +75,7 @@ async def read_overview(settings: Settings) -> Overview:
     from stream.overview import TOPICS, Overview
     from stream.topic_reader import reading
 
-    overview = Overview(settings.arm_fields)
+    overview = Overview(settings.arm_fields, keep_statistics=keep_statistics)
     async with reading(settings, *TOPICS) as reader:
         async for record in reader.to_end():
             overview.take(record.topic, record.key, record.value)

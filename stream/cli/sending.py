@@ -49,9 +49,11 @@ async def producing(settings: Settings, *topics: str) -> AsyncIterator[AIOKafkaP
     )
     try:
         await producer.start()
-    except (KafkaError, OSError) as exc:
+    except BaseException as exc:  # a cancelled start leaves sockets behind as well
         await producer.stop()
-        raise BrokerUnavailableError(unreachable(settings.bootstrap)) from exc
+        if isinstance(exc, KafkaError | OSError):
+            raise BrokerUnavailableError(unreachable(settings.bootstrap)) from exc
+        raise
     try:
         await _require_topics(producer, topics, settings.bootstrap)
         yield producer

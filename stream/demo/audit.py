@@ -127,7 +127,7 @@ async def _read_log(settings: Settings) -> list[ConsumerRecord[bytes | None, byt
 async def _read_totals(settings: Settings) -> Totals:
     from stream.fold.spec import FoldSpec
 
-    overview = Overview(settings.arm_fields)
+    overview = Overview(settings.arm_fields, keep_statistics=True)
     async with reading(settings, STATISTICS.name) as reader:
         async for record in reader.to_end():
             overview.take(record.topic, record.key, record.value)
