@@ -53,11 +53,11 @@ class Checkpointer:
     async def _finish_one(self, held: HeldPartition) -> None:
         if held.writing is not None:
             await held.writing
-        if held.is_dirty:
+        if held.is_dirty and not held.is_sending:
             await self._start(held)
 
     def _is_due(self, held: HeldPartition, now_s: float) -> bool:
-        if held.writing is not None or not held.is_dirty:
+        if held.writing is not None or held.is_sending or not held.is_dirty:
             return False
         return now_s >= held.checkpoint_due_s or held.folded >= self._every_records
 

@@ -68,11 +68,17 @@ class Effects:
         self._send, self._max_record_bytes = send, max_record_bytes
 
     async def publish(self, held: HeldPartition, outcomes: Iterable[Refused | Misplaced], records: Sequence[Any]) -> None:
-        """Send a dead letter or forward for each outcome; wait for acknowledgements only when too many are open."""
+        """Send a dead letter or forward for each outcome; wait for acknowledgements only when too many are open.
+
+        To be called right after the fold. The producer may make it wait between two of them; no checkpoint is taken then, since it
+        would cover records whose effects nobody has sent, and a crash behind it would lose these.
+        """
         by_offset: dict[int, Any] = {}
+        held.is_sending = True
         for outcome in outcomes:
             by_offset = by_offset or {record.offset: record for record in records}
             await self._publish_one(held, outcome, by_offset[outcome.offset])
+        held.is_sending = False
         if len(held.effects) > MOST_IN_FLIGHT:
             await acknowledged(held.effects)
             held.effects.clear()

@@ -11,6 +11,7 @@ from stream.fold.fold import fold
 from stream.fold.spec import FoldSpec
 from stream.reading.query_class import classify_query
 from stream.worker.checkpointer import Checkpointer
+from stream.worker.effects import Effects
 from stream.worker.holdings import HeldPartition, Holdings
 
 SPEC = FoldSpec(partitions=1, horizon=100, max_classes=10, max_arms=10, keep_minutes=1, keep_hours=1, keep_days=1, classifier="seed", max_record_bytes=20_000)
@@ -107,6 +108,32 @@ async def test_parts_wait_for_the_effects_that_they_cover():
     assert broker.sent
     await broker.acknowledge()
     await finishing
+
+
+async def test_no_checkpoint_is_taken_while_effects_are_still_to_be_sent():
+    """The producer may hold up the second dead letter of a chunk: a checkpoint taken then would cover a record whose letter nobody has sent."""
+    held, broker = new_partition(), SlowBroker()
+    first = held.state.position
+    records = [SimpleNamespace(offset=first + n, timestamp=1_700_000_000_000, key=b"t", value=b"{not json") for n in range(2)]
+    let_go = asyncio.Event()
+
+    async def held_up(topic, partition, key, value, headers=()):
+        await let_go.wait()
+        return await broker(topic, partition, key, value)
+
+    publishing = asyncio.create_task(Effects(held_up, max_record_bytes=20_000).publish(held, fold(held.state, records, classify_query), records))
+    await settle()
+    checkpointer = new_checkpointer(held, broker, Doubt())
+    await checkpointer.finish()
+    assert broker.sent == []
+    let_go.set()
+    await publishing
+    finishing = asyncio.create_task(checkpointer.finish())
+    for _ in range(3):
+        await broker.acknowledge()
+    await finishing
+    assert [topic for topic, *_ in broker.sent][:2] == ["eddy.traces.dlt"] * 2
+    assert held.committable == first + 2
 
 
 async def test_parts_wait_until_ownership_is_certain():
