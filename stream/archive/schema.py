@@ -127,9 +127,11 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         ArchiveFormatError: the file is none of ours, or of another version.
     """
     if not path.exists():
-        raise FileNotFoundError(f"there is no archive at {path}, but this reads one; start `eddy up` or `eddy learner` first")
+        raise _none_yet(path)
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            raise _none_yet(path)  # its writer is making it
         _refuse_other_format(path, *(database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")))
     except sqlite3.DatabaseError as exc:
         database.close()
@@ -167,6 +169,10 @@ def _refuse_other_format(path: Path, application_id: int, version: int) -> None:
         raise _strange(path)
     if version != FORMAT:
         raise ArchiveFormatError(f"the archive {path} has format {version}, but this Eddy reads format {FORMAT}; move it away, and a new one is made from the retained log")
+
+
+def _none_yet(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(f"there is no archive at {path}, but this reads one; start `eddy up` or `eddy learner` first")
 
 
 def _strange(path: Path) -> ArchiveFormatError:
