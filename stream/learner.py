@@ -133,8 +133,8 @@ class Learner:
         self._assign(consumer, [TopicPartition(TRACES.name, number) for number in partitions])
 
     async def _partitions_of(self, consumer: AIOKafkaConsumer) -> list[int]:
-        await consumer.topics()
-        if not (partitions := consumer.partitions_for_topic(TRACES.name)):
+        cluster = await consumer._client.fetch_all_metadata()
+        if not (partitions := cluster.partitions_for_topic(TRACES.name)):
             raise BrokerUnavailableError(f"{self._settings.bootstrap} has no topic {TRACES.name} yet, but the learner archives it; a worker or `eddy up` creates it")
         return sorted(partitions)
 
@@ -239,8 +239,9 @@ class Learner:
                     metrics.MIRRORED.labels(place.topic).inc(len(records))
 
     async def _discover(self, consumer: AIOKafkaConsumer, mirror: Mirror) -> None:
-        topics = [topic for topic in await consumer.topics() if is_mirrored(topic)]
-        places = {TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic) or ()}
+        cluster = await consumer._client.fetch_all_metadata()  # the consumer itself knows no topic that was made after it was assigned others
+        topics = [topic for topic in cluster.topics() if is_mirrored(topic)]
+        places = {TopicPartition(topic, number) for topic in topics for number in cluster.partitions_for_topic(topic) or ()}
         if not (new := places - consumer.assignment()):
             await asyncio.sleep(0 if places else POLL_MS / 1000)
             return

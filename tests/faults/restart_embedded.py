@@ -29,6 +29,7 @@ import psutil
 
 from stream import leash
 from stream.broker import remembered_port
+from stream.draining import is_drained
 from stream.fold.spec import FoldSpec
 from stream.records import Arm, Override, PartitionStatistics
 from stream.settings import Settings
@@ -268,12 +269,17 @@ async def drained(loop: Loop) -> None:
 
 
 async def archived(loop: Loop) -> None:
-    """Wait until the log is folded and the archive holds all of it.
+    """Wait until the log is folded and the archive holds all of it, and all that was published on the way.
 
     Raises:
         TimeoutError: it does not.
     """
-    raise NotImplementedError
+    await drained(loop)
+    deadline = time.monotonic() + DRAIN_S
+    while not await is_drained(loop.settings):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the archive does not hold all of the log after {DRAIN_S:.0f} s; see {loop.folder / 'logs'}")
+        await asyncio.sleep(0.2)
 
 
 def main() -> None:
