@@ -19,6 +19,7 @@ import msgspec
 from stream.archive.blocks import Headers
 from stream.archive.intake import LogRecord, headers_of
 from stream.archive.positions import Position
+from stream.errors import CheckpointGapError
 from stream.fold.checkpoint import checkpoint_end
 from stream.fold.parts import KEY
 from stream.topics import STATISTICS, TOPICS, TRACES
@@ -148,7 +149,10 @@ class Mirror:
 
     async def needed_from(self, database: aiosqlite.Connection, positions: Mapping[int, Position]) -> dict[int, int]:
         """Return, by partition, the first logical offset that a restore would need: right after the newest checkpoint."""
-        ends = {number: await fold_end(database, self._fold, number) for number in positions}
+        try:
+            ends = {number: await fold_end(database, self._fold, number) for number in positions}
+        except CheckpointGapError:
+            return {}  # the next checkpoints may tell; until then everything is needed
         return {number: end + 1 + positions[number].shift for number, end in ends.items() if end is not None}
 
     async def expire(self, database: aiosqlite.Connection, now_ms: int) -> None:

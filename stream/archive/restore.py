@@ -6,6 +6,7 @@ Everything a worker needs to go on is a checkpoint and the log after it; how lon
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass, replace
@@ -18,7 +19,7 @@ from stream.archive import schema
 from stream.archive.blocks import COLUMNS, Headers, unpack
 from stream.archive.mirror import CHANGELOG, checkpoints_topic, fold_end, routing_state_topic, unpack_headers
 from stream.archive.positions import Position, hash_record
-from stream.errors import BrokerNotEmptyError, BrokerUnavailableError
+from stream.errors import BrokerNotEmptyError, BrokerUnavailableError, CheckpointGapError
 from stream.fold.spec import FoldSpec
 from stream.provision import changelog, provision
 from stream.topics import TRACES
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from stream.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 ARCHIVE_FILE = "archive.sqlite3"
 """Name of the archive in the data folder."""
@@ -198,8 +201,9 @@ async def _refuse_if_not_empty(settings: Settings) -> None:
     consumer = AIOKafkaConsumer(**settings.client_options)
     try:
         await consumer.start()
-        names = [name for name in await consumer.topics() if name.startswith(("eddy.", "eddy-"))]
-        ends = await consumer.end_offsets([TopicPartition(name, number) for name in names for number in consumer.partitions_for_topic(name) or ()])
+        cluster = await consumer._client.fetch_all_metadata()
+        names = [name for name in cluster.topics() if name.startswith(("eddy.", "eddy-"))]
+        ends = await consumer.end_offsets([TopicPartition(name, number) for name in names for number in cluster.partitions_for_topic(name) or ()])
     except KafkaError as exc:
         raise BrokerUnavailableError(f"the broker at {settings.bootstrap} cannot be looked at ({exc!r}), but a restore begins with that; is it running?") from exc
     finally:
@@ -213,10 +217,20 @@ async def _tails(database: aiosqlite.Connection, fold: str) -> list[Tail]:
 
 
 async def _tail(database: aiosqlite.Connection, fold: str, position: Position) -> Tail:
-    end = await fold_end(database, fold, position.partition)
+    end = await _end_if_whole(database, fold, position.partition)
     first = -1 if end is None else end + 1 + position.shift
     count = await schema.scalar(database, "SELECT sum(last_offset - max(first_offset, ?1) + 1) FROM blocks WHERE partition = ?2 AND last_offset >= ?1", (first, position.partition))
     return Tail(position, -1 if end is None else end, first, count)
+
+
+async def _end_if_whole(database: aiosqlite.Connection, fold: str, partition: int) -> int | None:
+    """Return the end of the newest checkpoint; of a mirrored changelog that a worker could not recover from, drop what there is."""
+    try:
+        return await fold_end(database, fold, partition)
+    except CheckpointGapError as exc:
+        logger.error("the mirrored checkpoints of partition %d do not stand: %s; its log is folded anew, as far as it is archived", partition, exc)
+        await database.execute("DELETE FROM mirrored WHERE topic = ? AND partition = ?", (checkpoints_topic(fold), partition))
+        return None
 
 
 def _kept(topic: str, fold: str) -> bool:

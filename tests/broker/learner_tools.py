@@ -63,15 +63,20 @@ async def log_of(settings: Settings) -> dict[int, list[Row]]:
 
 
 def archived(settings: Settings) -> dict[int, list[Row]]:
+    """Read what is archived; an archive that is not made yet holds nothing."""
+    try:
+        return _archived(settings)
+    except FileNotFoundError:
+        return {number: [] for number in range(settings.partitions)}
+
+
+def _archived(settings: Settings) -> dict[int, list[Row]]:
     with ArchiveReader(settings.data_dir / ARCHIVE_FILE) as reader:
         return {number: [(entry.offset, entry.timestamp_ms, entry.key, entry.value) for entry in reader.records(number)] for number in range(settings.partitions)}
 
 
 def count(settings: Settings) -> int:
-    try:
-        return sum(map(len, archived(settings).values()))
-    except FileNotFoundError:
-        return 0
+    return sum(map(len, archived(settings).values()))
 
 
 async def until(condition: Callable[[], Any], *, within_s: float = 30.0) -> None:
