@@ -67,7 +67,8 @@ class RandomLog:
 
     def trace(self, trace_id: str) -> dict[str, Any]:
         rnd = self.rnd
-        made: dict[str, Any] = {"trace_id": trace_id, "model": rnd.choice(MODELS), "agent": rnd.choice(["", "react"]), "query_class": rnd.choice(CLASSES), "query": rnd.choice(["hi", "solve x"])}
+        made: dict[str, Any] = {"trace_id": trace_id, "model": rnd.choice(MODELS), "agent": rnd.choice(["", "react"])}
+        made |= {"query_class": rnd.choice(CLASSES), "query": rnd.choice(["hi", "solve x"])}
         optional = {
             "outcome": rnd.choice(["success", "failure", "error", "odd", None]),
             "feedback": rnd.choice([0, 0.25, 1.0]),
@@ -84,7 +85,8 @@ class RandomLog:
         rnd = self.rnd
         given_at = self.now_ms / 1000 + rnd.choice([0, -1, -1, -3_600, 500, 700, -0.001])
         rater = f"r{rnd.randrange(3)}"
-        return {"type": "feedback", "trace_id": trace_id, "rater": rater, "rater_kind": rnd.choice(["human", "judge", "program"]), "score": rnd.choice([0, 0.3333333, 0.5, 1]), "given_at": round(given_at, rnd.choice([0, 3]))}
+        made = {"type": "feedback", "trace_id": trace_id, "rater": rater, "rater_kind": rnd.choice(["human", "judge", "program"])}
+        return made | {"score": rnd.choice([0, 0.3333333, 0.5, 1]), "given_at": round(given_at, rnd.choice([0, 3]))}
 
     def decision(self, trace_id: str) -> dict[str, Any]:
         rnd = self.rnd
@@ -96,7 +98,8 @@ class RandomLog:
         return {"type": "forget", "trace_id": trace_id}
 
     def bad(self, trace_id: str) -> dict[str, Any] | bytes | None:
-        return self.rnd.choice([None, b"", b"{", b"7", b"\xff", {"trace_id": trace_id, "schema": 9}, {"trace_id": trace_id, "feedback": 42}, {"type": "odd", "trace_id": trace_id}, {"trace_id": ""}])
+        faulty: list[dict[str, Any]] = [{"schema": 9}, {"feedback": 42}, {"type": "odd"}, {"trace_id": ""}, {"total_tokens": -1}, {"agent": "../x"}]
+        return self.rnd.choice([None, b"", b"{", b"7", b"\xff", {"trace_id": trace_id} | self.rnd.choice(faulty)])
 
 
 def random_log(seed: int, count: int, *, step_s: float = 60.0) -> list[LogRecord]:

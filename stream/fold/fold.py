@@ -16,7 +16,7 @@ from stream.fold.state import PartitionState, record_hash
 from stream.fold.totals import OVERFLOW, Sum
 from stream.reading.arm import FullArm
 from stream.reading.outcome import Outcome
-from stream.reading.partitioning import partition_of
+from stream.reading.partitioning import partition_of, partitions_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
 
 FUTURE_MS = 600_000
@@ -24,6 +24,8 @@ FUTURE_MS = 600_000
 
 # Plain integers, since a member of an IntEnum is converted at every use as an index.
 _COUNT, _COST_KNOWN, _COST_NANO_USD, _LATENCY_KNOWN, _LATENCY_MS, _TOKENS_KNOWN, _TOKENS, _SUCCESSES, _FAILURES = map(int, list(Sum)[:9])
+_SUCCESS = int(Outcome.SUCCESS)
+_NO_ARMS: dict[FullArm, int] = {}
 
 
 class LogRecord(Protocol):
@@ -96,11 +98,11 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
     if not unread:
         return []
     elsewhere: list[Refused | Misplaced] = []
-    for record in unread:
+    for record, partition in zip(unread, partitions_of([record.key or b"" for record in unread], state.spec.partitions), strict=True):
         if record.timestamp > state.log_time_ms or state.log_time_ms < 0:
             state.advance_time(record.timestamp)
         try:
-            _fold_one(state, record, classify, elsewhere)
+            _fold_one(state, record, partition, classify, elsewhere)
         except MalformedRecordError as exc:
             state.counters.refused += 1
             elsewhere.append(Refused(record.offset, exc.reason, exc.detail))
@@ -130,8 +132,8 @@ def _move_to(state: PartitionState, last: LogRecord, folded: int) -> None:
     state.record_hash = record_hash(last.value, last.timestamp)
 
 
-def _fold_one(state: PartitionState, record: LogRecord, classify: Callable[[str], str], elsewhere: list[Refused | Misplaced]) -> None:
-    """Fold one record.
+def _fold_one(state: PartitionState, record: LogRecord, partition: int, classify: Callable[[str], str], elsewhere: list[Refused | Misplaced]) -> None:
+    """Fold one record, whose key belongs to this partition.
 
     1. Read and check all of it; whatever raises, raises here, with the state unchanged.
     2. Apply it, in statements that cannot raise.
@@ -139,7 +141,7 @@ def _fold_one(state: PartitionState, record: LogRecord, classify: Callable[[str]
     spec = state.spec
     reading = read_record(record.value, max_bytes=spec.max_record_bytes, classify=classify)
     key = reading.trace_id.encode()
-    if record.key != key or partition_of(key, spec.partitions) != state.number:
+    if record.key != key or partition != state.number:
         state.counters.misplaced += 1
         reason = "wrong_key" if record.key != key else "wrong_partition"
         elsewhere.append(Misplaced(record.offset, key, partition_of(key, spec.partitions), reason))
@@ -172,17 +174,16 @@ def _match(state: PartitionState, trace: TraceReading, key: bytes, slot: int) ->
 def _count(state: PartitionState, trace: TraceReading, key: bytes, ratings: bytes | None, drawn: bool) -> None:
     """Add a trace to its bucket and to the index."""
     totals = state.totals
-    place = totals.cell(*_capped(state, trace.query_class, trace.arm)) * 2 + drawn
+    cell = totals.classes.get(trace.query_class, _NO_ARMS).get(trace.arm)
+    place = (totals.cell(*_capped(state, trace.query_class, trace.arm)) if cell is None else cell) * 2 + drawn
     _add_trace(totals.sums((0, totals.minute), place), trace, score_of(ratings, trace.inline_micro, trace.outcome))
     _enter(state, key, place, trace.outcome, trace.inline_micro, ratings)
     state.counters.traces += 1
 
 
 def _capped(state: PartitionState, query_class: str, arm: FullArm) -> tuple[str, FullArm]:
-    """Return the class and arm under which a trace is counted: its own, or the overflow's where the cap is reached."""
+    """Return the class and arm under which a new arm is counted: its own, or the overflow's where the cap is reached."""
     totals = state.totals
-    if query_class in totals.classes and arm in totals.classes[query_class]:
-        return query_class, arm
     if not totals.has_room_for_class(query_class):
         state.counters.overflow_classes += 1
         query_class = OVERFLOW
@@ -204,7 +205,7 @@ def _add_trace(sums: list[int], trace: TraceReading, score: tuple[int, int] | No
         sums[_TOKENS_KNOWN] += 1
         sums[_TOKENS] += trace.tokens
     if trace.outcome:
-        sums[_SUCCESSES if trace.outcome == Outcome.SUCCESS else _FAILURES] += 1
+        sums[_SUCCESSES if trace.outcome == _SUCCESS else _FAILURES] += 1
     add_score(sums, score)
 
 

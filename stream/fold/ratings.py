@@ -13,7 +13,10 @@ from stream.reading.outcome import Outcome
 KINDS = ("human", "judge", "program")
 """Kinds of raters, the best source of a score first."""
 KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
-_PROGRAM = KIND_NUMBERS["program"]
+# Plain integers: looking up a member of an enum and adding to it would cost as much as all the rest of a score.
+_SOURCES = tuple(int(source) for source in (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM))
+_PROGRAM, _OUTCOME = int(Sum.PROGRAM), int(Sum.OUTCOME)
+_SUCCESS = int(Outcome.SUCCESS)
 MAX_RATERS = 64
 """Raters kept for one trace: many times what people, judges and programs there are, and 1.3 kB in the index."""
 
@@ -67,11 +70,11 @@ def score_of(packed: bytes | None, inline_micro: int, outcome: int) -> tuple[int
             scores[kind].append(micro)
         for kind, given in enumerate(scores):
             if given:
-                return Sum.HUMAN + 3 * kind, sum(given) // len(given)
+                return _SOURCES[kind], sum(given) // len(given)
     if inline_micro >= 0:
-        return Sum.HUMAN + 3 * _PROGRAM, inline_micro
+        return _PROGRAM, inline_micro
     if outcome:
-        return Sum.OUTCOME, MICRO if outcome == Outcome.SUCCESS else 0
+        return _OUTCOME, MICRO if outcome == _SUCCESS else 0
     return None
 
 

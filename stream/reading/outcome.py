@@ -13,7 +13,8 @@ class Outcome(IntEnum):
     FAILURE = 2
 
 
-_NAMES = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "error": Outcome.FAILURE}
+_NAMES: dict[str | None, Outcome] = {None: Outcome.UNKNOWN, "success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "error": Outcome.FAILURE}
+_UNKNOWN = Outcome.UNKNOWN
 
 
 def read_outcome(outcome: str | None) -> Outcome:
@@ -23,4 +24,4 @@ def read_outcome(outcome: str | None) -> Outcome:
         >>> [read_outcome(text).name for text in ("success", "error", "timeout", None)]
         ['SUCCESS', 'FAILURE', 'UNKNOWN', 'UNKNOWN']
     """
-    return _NAMES.get(outcome, Outcome.UNKNOWN) if outcome else Outcome.UNKNOWN
+    return _NAMES.get(outcome, _UNKNOWN)

@@ -6,7 +6,7 @@ Only what the fold needs is decoded: steps, messages, metadata and all fields th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import msgspec
 
@@ -208,6 +208,9 @@ def _read_trace(trace: _Trace, classify: Callable[[str], str]) -> TraceReading:
     decision = trace.decision
     draws = None if decision is None else _arm_drawn(decision)
     query_class = trace.query_class or ("" if decision is None else decision.query_class) or _classify(trace.query, classify)
+    cost_usd, latency_s, tokens = trace.cost_usd, trace.total_latency_seconds, trace.total_tokens
+    if not (0.0 <= cost_usd <= COST_MAX_USD and 0.0 <= latency_s <= LATENCY_MAX_S and 0 <= tokens <= TOKENS_MAX and tokens == int(tokens)):
+        _refuse_quantities(trace)
     return TraceReading(
         _identify(trace.trace_id, trace.schema),
         read_name(query_class, "query_class"),
@@ -215,9 +218,9 @@ def _read_trace(trace: _Trace, classify: Callable[[str], str]) -> TraceReading:
         None if decision is None else draws is not None and draws.allows(arm),
         read_outcome(trace.outcome),
         -1 if trace.feedback is None else _score(trace.feedback, "feedback"),
-        _quantity(trace.cost_usd, "cost_usd", COST_MAX_USD, NANO) if trace.cost_usd else -1,
-        _quantity(trace.total_latency_seconds, "total_latency_seconds", LATENCY_MAX_S, MILLI) if trace.total_latency_seconds else -1,
-        _tokens(trace.total_tokens) if trace.total_tokens else -1,
+        int(cost_usd * NANO + 0.5) if cost_usd else -1,
+        int(latency_s * MILLI + 0.5) if latency_s else -1,
+        int(tokens) if tokens else -1,
     )
 
 
@@ -255,7 +258,7 @@ def _classify(query: str, classify: Callable[[str], str]) -> str:
 
 
 def _identify(trace_id: str, schema: int) -> str:
-    if schema not in SCHEMAS:
+    if schema != SCHEMA and schema not in SCHEMAS:
         raise MalformedRecordError("unknown_schema", f"schema is {schema}, but this version reads {SCHEMAS.start} to {SCHEMA}")
     if not 0 < len(trace_id) <= TRACE_ID_MAX_CHARS:
         raise MalformedRecordError("bad_trace_id", f"trace_id has {len(trace_id)} characters, but 1 to {TRACE_ID_MAX_CHARS} are allowed")
@@ -268,15 +271,13 @@ def _score(score: float, field: str) -> int:
     return int(score * MICRO + 0.5)
 
 
-def _quantity(amount: float, field: str, greatest: float, unit: int) -> int:
-    if not 0.0 <= amount <= greatest:
-        raise MalformedRecordError("out_of_range", f"{field} is {amount}, but it lies in [0, {greatest:g}]; 0 or absent is unknown")
-    return int(amount * unit + 0.5)
-
-
-def _tokens(tokens: int | float) -> int:
-    if not 0 <= tokens <= TOKENS_MAX:
-        raise MalformedRecordError("out_of_range", f"total_tokens is {str(tokens)[:40]}, but it lies in [0, {TOKENS_MAX}]; 0 or absent is unknown")
-    if tokens != int(tokens):
-        raise MalformedRecordError("wrong_type", f"total_tokens is {tokens}, but tokens come whole")
-    return int(tokens)
+def _refuse_quantities(trace: _Trace) -> NoReturn:
+    """Say which quantity of a trace cannot be used."""
+    for field, amount, greatest in (
+        ("cost_usd", trace.cost_usd, COST_MAX_USD),
+        ("total_latency_seconds", trace.total_latency_seconds, LATENCY_MAX_S),
+        ("total_tokens", trace.total_tokens, TOKENS_MAX),
+    ):
+        if not 0 <= amount <= greatest:
+            raise MalformedRecordError("out_of_range", f"{field} is {amount:.40g}, but it lies in [0, {greatest:g}]; 0 or absent is unknown")
+    raise MalformedRecordError("wrong_type", f"total_tokens is {trace.total_tokens}, but tokens come whole")

@@ -54,7 +54,7 @@ def with_all_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(without_base_check, Rules(compaction_lag=False), range(60), id="no base check"),
         pytest.param(without_completeness, Rules(), range(60), id="no completeness"),
         pytest.param(without_row_count, Rules(compaction_lag=False), range(15, 120), id="no row count"),
-        pytest.param(with_all_of_recovery, Rules(id_per_checkpoint=False), range(90, 400), id="an id per process"),
+        pytest.param(with_all_of_recovery, Rules(id_per_checkpoint=False), range(60), id="an id per process"),
     ],
 )
 def test_checkpoints_without_a_safeguard_are_caught(break_it: Callable[[pytest.MonkeyPatch], None], rules: Rules, seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,20 +158,29 @@ def test_mutated_records_are_read_or_refused_with_a_known_reason() -> None:
     assert len(seen) >= 9, f"damage reached only {seen}"
 
 
-Json = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-Field = st.sampled_from(sorted({"trace_id", "type", "schema", "query", "agent", "model", "outcome", "feedback", "total_tokens", "cost_usd", "decision", "query_class", "rater", "rater_kind", "score", "given_at", "arm"}))
+Leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+Json = Leaf | st.lists(Leaf, max_size=3) | st.dictionaries(st.sampled_from(["model", "kind", "arm", "propensity"]), Leaf, max_size=3)
+Field = st.sampled_from(
+    "trace_id type schema query agent model outcome feedback total_tokens cost_usd decision query_class rater rater_kind score given_at arm".split()
+)
 
 
-@settings(max_examples=400)
-@given(body=st.dictionaries(Field, Json), kind=st.sampled_from(["trace", "feedback", "decision", "forget", None]))
+@settings(max_examples=300)
+@given(body=st.dictionaries(Field, Json, max_size=5), kind=st.sampled_from(["trace", "feedback", "decision", "forget", None]))
 def test_any_json_is_read_or_refused_with_a_known_reason(body: dict[str, Any], kind: str | None) -> None:
     """P4 again, for records that are well-formed JSON with anything in known fields; hypothesis shrinks what it finds."""
     value = json.dumps({"trace_id": "t", "type": kind, **body}, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
+    assert reason_of(value) in {*REASONS, None}
+
+
+def reason_of(value: bytes) -> str | None:
+    """Why a record is refused, None where it is read."""
     try:
         read_record(value, max_bytes=10_000, classify=classify_query)
     except MalformedRecordError as refused:
-        assert refused.reason in REASONS
+        return refused.reason
+    return None
 
 
 # ---- statistics that merge

@@ -1,0 +1,25 @@
+"""The golden log folds to the state that the oracle gave for this version of the fold."""
+
+from __future__ import annotations
+
+import json
+
+from stream.fold.fold import fold
+from stream.fold.spec import FOLD_VERSION
+from stream.fold.state import PartitionState
+from stream.reading.query_class import classify_query
+from tests.golden.log import EXPECTED, LOG, SPEC, read_log, sha256
+
+
+def test_golden_log_folds_to_the_recorded_state() -> None:
+    """A change of the fold that ends in another state must raise FOLD_VERSION, so that the log is folded anew; then `python -m tests.golden`."""
+    expected = json.loads(EXPECTED.read_text())
+    state = PartitionState(0, SPEC)
+    log = read_log(LOG.read_text())
+
+    state.skip_hole(log[0].offset)
+    fold(state, log, classify_query)
+
+    assert FOLD_VERSION == expected["fold_version"]
+    assert state.canonical()["counters"] == expected["counters"]
+    assert sha256(state.canonical()) == expected["sha256"]
