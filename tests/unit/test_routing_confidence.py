@@ -95,3 +95,10 @@ def test_equal_arms_have_no_winner_in_nineteen_of_twenty_histories() -> None:
                 break
 
     assert winners <= 16
+
+
+def test_every_arm_gets_an_equal_part_of_the_risk() -> None:
+    """Ten intervals that each fail with .05 would name a false winner far more often."""
+    arms = tuple(arm(f"m{number}", 30, 20) for number in range(10))
+
+    assert judge(ClassEvidence(query_class="c", arms=arms), 0.05).intervals["m3"] == interval(50.0, 30.0, 0.005)

@@ -243,6 +243,29 @@ def test_withdrawing_a_model_withdraws_it_with_every_agent() -> None:
     assert shares(decided(coarse, 0.0)) == {"a": 0.0, "b": 1.0}
 
 
+def test_withdrawing_a_pair_leaves_the_model_with_other_agents() -> None:
+    """All that a withdrawn arm names must fit, not any of it."""
+    routing = desk(arm_fields=("model", "agent"))
+    routing.learn(statistics({"a|plan": scored(1, 0), "a|react": scored(1, 0), "b|plan": scored(1, 0)}))
+    put(routing, Override(kind="withdraw", arm=Arm(model="a", agent="plan")))
+
+    assert [arm_id for arm_id, share in shares(decided(routing, 0.0)).items() if share == 0.0] == ["a|plan"]
+
+
+def test_a_pin_that_was_withdrawn_leaves_the_others_to_the_policy() -> None:
+    """Withdrawing outranks pinning: the class goes on with what may serve."""
+    routing = desk()
+    routing.learn(statistics({"a": scored(40, 10), "c": scored(10, 40)}))
+    put(routing, PIN)
+    put(routing, Override(kind="withdraw", arm=Arm(model="b")))
+
+    update = decided(routing, 0.0)
+
+    assert update.policy == "thompson"
+    assert shares(update)["b"] == 0.0
+    assert shares(update)["a"] > 0.9
+
+
 def test_withdrawing_every_arm_leaves_nothing_to_draw() -> None:
     """Not even a pin or the default arm serves then: what was withdrawn never does."""
     routing = desk(default_arm=Arm(model="a"))

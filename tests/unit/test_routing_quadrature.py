@@ -126,3 +126,8 @@ def test_graded_scores_make_a_normal_posterior() -> None:
     assert isinstance(found, Normal)
     assert found.mean == pytest.approx(36 / 54.857142857)
     assert found.deviation == pytest.approx(54.857142857**-0.5)
+
+
+def test_several_equal_ones_count_each() -> None:
+    """Beta(2, 1) against three uniforms: 2 / (2 + 1 + 1 + 1)."""
+    assert best_probabilities([Beta(1.0, 1.0), Beta(2.0, 1.0), Beta(1.0, 1.0), Beta(1.0, 1.0)]) == pytest.approx([0.2, 0.4, 0.2, 0.2], abs=1e-5)
