@@ -32,6 +32,7 @@ class Watchdog:
         self._app, self._holdings = app, holdings
         self._moved: dict[tuple[str, int], tuple[int, float]] = {}
         self._flowing_s = time.monotonic()
+        self._gauged: set[str] = set()
 
     async def run(self) -> None:
         """Look, for ever.
@@ -87,11 +88,18 @@ class Watchdog:
         return max(end - state.position, 0)
 
     def _gauge(self) -> None:
-        for held in self._holdings:
-            number, state = str(held.number), held.state
-            metrics.LAG.labels(number).set(self._lag(state))
-            metrics.INDEX_ENTRIES.labels(number).set(len(state.index))
-            metrics.CLASSES.labels(number).set(len(state.totals.classes))
-            metrics.ARMS.labels(number).set(sum(map(len, state.totals.classes.values())))
-            for name in state.counters.__struct_fields__:
-                metrics.PARTITION_COUNTS.labels(number, name).set(getattr(state.counters, name))
+        held = {str(held.number): held.state for held in self._holdings}
+        for number in self._gauged - held.keys():
+            for gauge in (metrics.LAG, metrics.CLASSES, metrics.ARMS, metrics.INDEX_ENTRIES):
+                gauge.remove(number)
+        self._gauged = set(held)
+        for number, state in held.items():
+            self._gauge_one(number, state)
+
+    def _gauge_one(self, number: str, state: PartitionState) -> None:
+        metrics.LAG.labels(number).set(self._lag(state))
+        metrics.CLASSES.labels(number).set(len(state.totals.classes))
+        metrics.ARMS.labels(number).set(sum(map(len, state.totals.classes.values())))
+        metrics.INDEX_ENTRIES.labels(number).set(len(state.index.slots))
+        for name in state.counters.__struct_fields__:
+            metrics.PARTITION_COUNTS.labels(number, name).set(getattr(state.counters, name))
