@@ -129,5 +129,5 @@ def test_graded_scores_make_a_normal_posterior() -> None:
 
 
 def test_several_equal_ones_count_each() -> None:
-    """Beta(2, 1) against three uniforms: 2 / (2 + 1 + 1 + 1)."""
-    assert best_probabilities([Beta(1.0, 1.0), Beta(2.0, 1.0), Beta(1.0, 1.0), Beta(1.0, 1.0)]) == pytest.approx([0.2, 0.4, 0.2, 0.2], abs=1e-5)
+    """Beta(1, 2) against two uniforms: ∫ 2(1 - x) x² dx = 1/6; were the two counted as one, it would be 1/5 of the sum."""
+    assert best_probabilities([Beta(1.0, 1.0), Beta(1.0, 2.0), Beta(1.0, 1.0)]) == pytest.approx([5 / 12, 1 / 6, 5 / 12], abs=1e-5)
