@@ -1,0 +1,215 @@
+"""What is read off a record: class, partition, outcome, arm, quantities; and why a record is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from aiokafka.partitioner import murmur2 as aiokafkas_murmur2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.errors import MalformedRecordError, SettingsError
+from stream.reading.arm import FullArm
+from stream.reading.outcome import Outcome
+from stream.reading.partitioning import murmur2, partition_of, partitions_of
+from stream.reading.query_class import classifier, classify_query
+from stream.reading.record import REASONS, DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
+
+# ---- query class
+
+Words = st.sampled_from(
+    ["def", "class", "import", "function", "Import ", "classes ", "undef ", "claſs ", "`", "``", "```", "`x`", " ", "\n", "_", "é"]
+    + ["solve", "SOLVED", "integral.", "equation", "compute", "recalculate", "ıntegral", "K"]
+)
+
+
+def obvious_class(query: str) -> str:
+    """The seed's rules one after the other, each by its own pattern, as its description says them."""
+    if "```" in query or re.search("`[^`]+`", query):
+        return "code"
+    if any(re.search(rf"\b{word}\s", query, re.IGNORECASE) for word in ("def", "class", "import", "function")):
+        return "code"
+    if any(re.search(rf"\b{word}\b", query, re.IGNORECASE) for word in ("solve", "integral", "equation", "calculate", "compute")):
+        return "math"
+    return "short" if len(query) < 50 else "long" if len(query) > 500 else "general"
+
+
+@given(st.lists(Words | st.text(max_size=12), max_size=30).map("".join))
+def test_classify_query_answers_as_the_obvious_rules_do(query: str) -> None:
+    """The fast classifier skips patterns that cannot match; it must never skip one that does, on letters that fold case oddly either."""
+    assert classify_query(query) == obvious_class(query)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", "short"),
+        ("x" * 49, "short"),
+        ("x" * 50, "general"),
+        ("x" * 500, "general"),
+        ("x" * 501, "long"),
+        ("import os", "code"),
+        ("calculate 2+2", "math"),
+        ("Let me know", "short"),
+        ("first class flight", "code"),
+        ("proof of the theorem", "short"),
+    ],
+)
+def test_classify_query_keeps_the_seeds_answers(query: str, expected: str) -> None:
+    """Values observed on the seed's own classifier, its false positives included."""
+    assert classify_query(query) == expected
+
+
+def test_classifier_is_found_by_name_or_refused_with_the_names_there_are() -> None:
+    """A deployment that names a classifier which is not installed must hear so at its start."""
+    assert classifier("seed") is classify_query
+    with pytest.raises(SettingsError, match="'nowhere' is not installed"):
+        classifier("nowhere")
+
+
+# ---- partition
+
+
+@pytest.mark.parametrize(("key", "expected"), [(b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536), (b"abc", 479470107)])
+def test_murmur2_agrees_with_javas_clients(key: bytes, expected: int) -> None:
+    """Values of Kafka's own UtilsTest, signed as Java has them."""
+    assert murmur2(key) == expected & 0xFFFFFFFF
+
+
+@given(st.binary(max_size=80))
+def test_murmur2_agrees_with_aiokafka(key: bytes) -> None:
+    """A producer on aiokafka and this fold must mean the same partition."""
+    assert murmur2(key) == aiokafkas_murmur2(key) & 0xFFFFFFFF
+
+
+@given(st.lists(st.binary(min_size=1, max_size=4) | st.binary(min_size=16, max_size=16), max_size=60), st.integers(1, 64))
+def test_partitions_of_many_keys_are_those_of_each(keys: list[bytes], partitions: int) -> None:
+    """The lanes of the long integer must not touch one another."""
+    assert partitions_of(keys, partitions) == [partition_of(key, partitions) for key in keys]
+
+
+# ---- records
+
+
+def read(body: Any) -> Any:
+    value = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    return read_record(value, max_bytes=2_000, classify=classify_query)
+
+
+def reason_of(body: Any) -> str:
+    with pytest.raises(MalformedRecordError) as refused:
+        read(body)
+    return refused.value.reason
+
+
+def trace(**fields: Any) -> dict[str, Any]:
+    return {"trace_id": "t", "model": "m", "agent": "a", **fields}
+
+
+def test_trace_is_read_in_the_units_of_the_fold() -> None:
+    """1.5 USD are 1,500,000,000 nano-USD, 0.25 s are 250 ms, a rating of 0.5 is 500,000 millionths; integral floats are whole tokens."""
+    reading = read(trace(query_class="c", outcome="success", feedback=0.5, cost_usd=1.5, total_latency_seconds=0.25, total_tokens=7.0, steps="unread", anything=[1]))
+
+    assert reading == TraceReading("t", "c", FullArm("m", "a", "", ""), None, Outcome.SUCCESS, 500_000, 1_500_000_000, 250, 7)
+
+
+def test_trace_without_quantities_leaves_them_unknown() -> None:
+    """Absent and 0 are unknown, which the fold must not count as nothing spent."""
+    reading = read(trace(cost_usd=0, total_tokens=0))
+
+    assert (reading.cost_nano_usd, reading.latency_ms, reading.tokens, reading.inline_micro, reading.outcome) == (-1, -1, -1, -1, Outcome.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("decision", "drawn"),
+    [
+        (None, None),
+        ({"kind": "drawn", "arm": {"model": "m"}, "propensity": 0.5}, True),
+        ({"kind": "drawn", "arm": {"model": "other"}, "propensity": 0.5}, False),
+        ({"kind": "drawn", "arm": {"model": "m", "agent": "b"}, "propensity": 0.5}, False),
+        ({"kind": "sticky", "arm": {"model": "m"}, "propensity": 0.5}, False),
+        ({"kind": "drawn", "arm": {"model": "m"}}, False),
+    ],
+)
+def test_trace_is_drawn_only_if_the_arm_that_served_was(decision: dict[str, Any] | None, drawn: bool | None) -> None:
+    """A decision that named another arm, or was no draw with a known propensity, lends none."""
+    assert read(trace(decision=decision)).drawn is drawn
+
+
+def test_query_class_is_the_senders_then_the_decisions_then_the_classifiers() -> None:
+    """The draw's class is what its propensity is relative to."""
+    decision = {"kind": "sticky", "arm": {}, "query_class": "from decision"}
+
+    assert read(trace(query_class="sent", decision=decision)).query_class == "sent"
+    assert read(trace(query="import os", decision=decision)).query_class == "from decision"
+    assert read(trace(query="import os")).query_class == "code"
+
+
+def test_other_types_are_read_whatever_else_their_sender_adds() -> None:
+    """A field of the sender's own that a trace would have under another type must not refuse the record."""
+    feedback = {"type": "feedback", "trace_id": "t", "rater": "r", "rater_kind": "judge", "score": 1, "given_at": 5, "feedback": "great", "query": 7}
+
+    assert read(feedback) == FeedbackReading("t", "r", "judge", 1_000_000, 5.0)
+    assert read({"type": "forget", "trace_id": "t", "model": None}) == ForgetReading("t")
+    assert read({"type": "decision", "trace_id": "t", "kind": "drawn", "arm": {"model": "m"}, "propensity": 1}) == DecisionReading("t", FullArm("m", "", "", ""))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (None, "tombstone"),
+        (b"x" * 2_001, "too_large"),
+        (b"", "not_json"),
+        (b"{", "not_json"),
+        (b'{"trace_id": "\xff"}', "not_json"),
+        (b'{"trace_id": "\\ud800"}', "not_json"),
+        (b'{"trace_id": "t", "cost_usd": NaN}', "not_json"),
+        (b'{"trace_id": "t", "x": ' + b"[" * 1900, "not_json"),
+        (b"42", "wrong_type"),
+        (b'{"trace_id": "t", "cost_usd": 1e999}', "out_of_range"),
+        ({"query": "q"}, "missing_field"),
+        ({"type": "feedback", "trace_id": "t"}, "missing_field"),
+        (trace(query=5), "wrong_type"),
+        (trace(total_tokens=1.5), "wrong_type"),
+        (trace(type=5), "wrong_type"),
+        (trace(schema=2), "unknown_schema"),
+        (trace(schema=0), "unknown_schema"),
+        (trace(type="llm"), "unknown_type"),
+        (trace(trace_id=""), "bad_trace_id"),
+        (trace(trace_id="x" * 257), "bad_trace_id"),
+        (trace(model="x" * 257), "bad_name"),
+        (trace(query_class="a\nb"), "bad_name"),
+        (trace(agent="../etc"), "bad_agent"),
+        (trace(agent="a\\b"), "bad_agent"),
+        (trace(agent=".hidden"), "bad_agent"),
+        (trace(feedback=42), "out_of_range"),
+        (trace(cost_usd=-1), "out_of_range"),
+        (trace(total_tokens=10**30), "out_of_range"),
+        (trace(total_latency_seconds=1e9), "out_of_range"),
+        (trace(decision={"kind": "drawn", "arm": {}, "propensity": 0}), "out_of_range"),
+        ({"type": "feedback", "trace_id": "t", "rater": "r", "rater_kind": "judge", "score": 42, "given_at": 5}, "out_of_range"),
+        ({"type": "feedback", "trace_id": "t", "rater": "r", "rater_kind": "oracle", "score": 1, "given_at": 5}, "wrong_type"),
+    ],
+)
+def test_bad_record_is_refused_with_its_reason(body: Any, reason: str) -> None:
+    """P4: the reason is a label of a metric, so it comes from a closed set."""
+    assert reason_of(body) == reason
+    assert reason in REASONS
+
+
+@pytest.mark.parametrize("answer", [None, 5, "", "x" * 300, "a\x00b", "\ud800"])
+def test_classifier_that_answers_nonsense_refuses_the_record(answer: Any) -> None:
+    """A user's classifier is not trusted: what it says stands in keys of topics."""
+    with pytest.raises(MalformedRecordError) as refused:
+        read_record(b'{"trace_id": "t"}', max_bytes=100, classify=lambda query: answer)
+
+    assert refused.value.reason in ("internal_error", "bad_name")
+
+
+def test_classifier_that_raises_refuses_the_record() -> None:
+    """P4: a record on which the fold itself raises goes to the dead letters and stops no partition."""
+    with pytest.raises(MalformedRecordError, match="internal_error: ZeroDivisionError"):
+        read_record(b'{"trace_id": "t"}', max_bytes=100, classify=lambda query: str(1 // 0))
