@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from aiokafka.errors import IllegalStateError
+
 from stream import metrics
-from stream.worker.fatal import fatal_errors, logger
+from stream.worker.fatal import end_process, logger
 
 
 class Rebalancing:
@@ -41,11 +43,25 @@ class Rebalancing:
         metrics.REBALANCES.inc()
 
     async def _recovered(self, app: Any, **_: Any) -> None:
-        with fatal_errors("recovering", is_stopping=lambda: app.should_stop):
-            assigned, places = sorted(app.assigned()), {}
-            for owner in app.owners:
-                places.update(await owner.recovered(assigned))
-            await app.seek(places)
+        """Step 3.
+
+        Raises:
+            IllegalStateError: another rebalance began meanwhile; Faust waits for it and recovers anew.
+        """
+        count = app.rebalancing_count
+        try:
+            await self._recover(app)
+        except Exception as exc:
+            if app.rebalancing_count == count and not app.should_stop:
+                end_process(exc, "recovering")
+            raise IllegalStateError("the partitions were taken away while they were recovered") from exc
+
+    async def _recover(self, app: Any) -> None:
+        assigned = sorted(app.assigned())
+        places: dict[tuple[str, int], int] = {}
+        for owner in app.owners:
+            places.update(await owner.recovered(assigned))
+        await app.seek(places)
         seconds = time.monotonic() - self._began_s
         metrics.RECOVERY_SECONDS.set(seconds)
         logger.info("recovered %d source partitions in %.2f s", len(places), seconds)
