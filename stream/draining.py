@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from stream.errors import EddyError
+from stream.errors import EddyError, TopicMismatchError
 from stream.fold.spec import FoldSpec
 from stream.topic_reader import reading
 from stream.topics import OVERRIDES, ROUTING, STATISTICS, TRACES
@@ -24,13 +24,19 @@ async def is_drained(settings: Settings) -> bool:
     from stream.archive.mirror import checkpoints_topic, routing_state_topic
 
     fold = FoldSpec.of(settings).id
-    topics = (TRACES.name, STATISTICS.name, ROUTING.name, OVERRIDES.name, checkpoints_topic(fold), routing_state_topic(fold))
+    published = (TRACES.name, STATISTICS.name, ROUTING.name, OVERRIDES.name)
     try:
-        async with reading(settings, *topics) as reader:
-            ends = {(partition.topic, partition.partition): end for partition, end in (await reader.ends()).items()}
+        ends = await _ends(settings, *published)
+        with suppress(TopicMismatchError):  # no worker has lived long enough to make its changelogs
+            ends |= await _ends(settings, checkpoints_topic(fold), routing_state_topic(fold))
         return reaches(archived(settings), ends)
     except (EddyError, OSError, sqlite3.Error):
         return False
+
+
+async def _ends(settings: Settings, *topics: str) -> dict[Place, int]:
+    async with reading(settings, *topics) as reader:
+        return {(partition.topic, partition.partition): end for partition, end in (await reader.ends()).items()}
 
 
 def reaches(archived: Mapping[Place, int], ends: Mapping[Place, int]) -> bool:
@@ -44,10 +50,12 @@ def reaches(archived: Mapping[Place, int], ends: Mapping[Place, int]) -> bool:
 
 
 def archived(settings: Settings) -> dict[Place, int]:
-    """Up to which physical offset the archive, and its mirror, have each partition."""
+    """Up to which physical offset the archive, and its mirror, have each partition; none where there is no archive yet."""
     from stream.archive.restore import ARCHIVE_FILE
     from stream.archive.schema import open_for_reading
 
+    if not (settings.data_dir / ARCHIVE_FILE).exists():
+        return {}
     with closing(open_for_reading(settings.data_dir / ARCHIVE_FILE)) as database:
         log = database.execute("SELECT partition, offset + 1 - base FROM positions").fetchall()
         mirrored = database.execute("SELECT topic, partition, next_offset FROM mirror_positions").fetchall()

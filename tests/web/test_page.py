@@ -22,7 +22,7 @@ from stream.topics import DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS
 from stream.web import mount
 from stream.web.follower import Follower
 
-HOSTILE = '<img src=x onerror="document.title=\'broken\'">'
+HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -51,12 +51,32 @@ def statistics(query_class: str, arm: str, count: int, *, partition: int = 0) ->
 def update(query_class: str, arm: str, other: str) -> SeenRecord:
     arms = tuple(
         ArmRouting(
-            id=name, arm=Arm(model=name), probability=p, mean=p, interval=(p - 0.1, p + 0.1), effective_count=9.0, rated_count=9, count=9, cost_usd=0.002, latency_s=1.5, state="active"
+            id=name,
+            arm=Arm(model=name),
+            probability=p,
+            mean=p,
+            interval=(p - 0.1, p + 0.1),
+            effective_count=9.0,
+            rated_count=9,
+            count=9,
+            cost_usd=0.002,
+            latency_s=1.5,
+            state="active",
         )
         for name, p in ((arm, 0.8), (other, 0.2))
     )
     record = RoutingUpdate(
-        query_class=query_class, fold="f", policy="thompson", version=(1, 7), log_time_ms=0, exploration_share=0.05, interval_method="wilson", alpha=0.05, best_arm=arm, reason=f"{arm} leads", arms=arms
+        query_class=query_class,
+        fold="f",
+        policy="thompson",
+        version=(1, 7),
+        log_time_ms=0,
+        exploration_share=0.05,
+        interval_method="wilson",
+        alpha=0.05,
+        best_arm=arm,
+        reason=f"{arm} leads",
+        arms=arms,
     )
     return SeenRecord(ROUTING.name, query_class.encode(), msgspec.json.encode(record))
 
