@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -58,7 +58,7 @@ class Allowance:
 
 
 class StatisticsPublisher:
-    """Keeps which totals have changed and sends them as its allowance lets it, those that wait longest first.
+    """Keeps which totals have changed and sends them as its allowance lets it, what has just changed first.
 
     Args:
         holdings: whose totals they are.
@@ -70,21 +70,26 @@ class StatisticsPublisher:
 
     def __init__(self, holdings: Holdings, *, send: Send, ownership: Ownership, fold: str, is_active: Callable[[], bool]) -> None:
         self._holdings, self._send, self._ownership, self._fold, self._is_active = holdings, send, ownership, fold, is_active
-        self._waiting: dict[tuple[int, str], None] = {}
+        self._waiting: dict[tuple[int, str], None] = {}  # in the order in which they go: what has just changed comes
+        self._backlog: dict[tuple[int, str], None] = {}  # before what a takeover says again
         self._published_s: dict[tuple[int, str], float] = {}
         self._allowance = Allowance(bytes_per_s=BYTES_PER_S, burst_bytes=BURST_BYTES)
 
     def took_over(self, held: HeldPartition) -> None:
         """Publish all totals of a partition again: what its earlier owner said last may never have been said."""
-        self._wait(held.number, held.state.all_classes())
+        for query_class in held.state.all_classes():
+            self._backlog.setdefault((held.number, query_class))
 
     def changed(self, held: HeldPartition) -> None:
         """Note what the last chunk has changed."""
-        self._wait(held.number, held.state.take_changed_classes())
+        for query_class in held.state.take_changed_classes():
+            self._waiting.setdefault((held.number, query_class))
+            self._backlog.pop((held.number, query_class), None)
 
     def release(self) -> None:
         """Forget everything: the partitions are not held any more."""
         self._waiting.clear()
+        self._backlog.clear()
         self._published_s.clear()
 
     def activated(self) -> None:
@@ -101,19 +106,16 @@ class StatisticsPublisher:
     async def publish(self, now_s: float) -> None:
         """Send what may go now."""
         if not self._is_active():
-            self._waiting.clear()
-        for number, query_class in list(self._waiting):
-            if self._allowance.left(now_s) <= 0:
-                return
-            held = self._holdings.get(number)
-            if held is not None and (number, query_class) in self._waiting and self._may_go(number, query_class, now_s):
-                del self._waiting[number, query_class]
-                self._published_s[number, query_class] = now_s
-                await self._publish_one(held.state, query_class, now_s)
-
-    def _wait(self, number: int, classes: Iterable[str]) -> None:
-        for query_class in classes:
-            self._waiting.setdefault((number, query_class))
+            self.release()
+        for queue in (self._waiting, self._backlog):
+            for number, query_class in list(queue):
+                if self._allowance.left(now_s) <= 0:
+                    return
+                held = self._holdings.get(number)
+                if held is not None and (number, query_class) in queue and self._may_go(number, query_class, now_s):
+                    del queue[number, query_class]
+                    self._published_s[number, query_class] = now_s
+                    await self._publish_one(held.state, query_class, now_s)
 
     def _may_go(self, number: int, query_class: str, now_s: float) -> bool:
         since_s = now_s - self._published_s.get((number, query_class), float("-inf"))

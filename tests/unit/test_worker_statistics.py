@@ -129,3 +129,12 @@ async def test_new_owner_says_everything_again():
     desk.totals.classes = {"code": True, "gone": False}
     desk.publisher.took_over(desk.held)
     assert await desk.publish(0.0) == [b"f/3/code"]
+
+
+async def test_what_has_just_changed_overtakes_what_a_takeover_says_again():
+    """After a rebalance thousands of totals are due; a router must not wait for them to hear of a trace of now."""
+    desk = Desk()
+    desk.totals.change("old", "new")
+    desk.totals.take_changed_classes()
+    desk.publisher.took_over(desk.held)
+    assert await desk.change("new", at_s=0.0) == [b"f/3/new", b"f/3/old"]
