@@ -28,8 +28,8 @@ class LogRecord:
 
 def small_spec(**given: Any) -> FoldSpec:
     """A fold whose horizon, caps and spans are so small that a short log passes all of them."""
-    fields = {"partitions": 1, "horizon": 40, "max_classes": 3, "max_arms": 2, "keep_minutes": 3, "keep_hours": 2, "keep_days": 2, "classifier": "seed", "max_record_bytes": 10_000}
-    return FoldSpec(**(fields | given))
+    fields: dict[str, Any] = {"partitions": 1, "horizon": 40, "max_classes": 3, "max_arms": 2, "keep_minutes": 3, "keep_hours": 2, "keep_days": 2}
+    return FoldSpec(**(fields | {"classifier": "seed", "max_record_bytes": 10_000} | given))
 
 
 class RandomLog:

@@ -34,10 +34,17 @@ COUNTERS = (
 class LogRecord(Protocol):
     """A record of the log; aiokafka's `ConsumerRecord` is one."""
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp(self) -> int: ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
 
 
 @dataclass

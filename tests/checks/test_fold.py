@@ -160,9 +160,7 @@ def test_mutated_records_are_read_or_refused_with_a_known_reason() -> None:
 
 Leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
 Json = Leaf | st.lists(Leaf, max_size=3) | st.dictionaries(st.sampled_from(["model", "kind", "arm", "propensity"]), Leaf, max_size=3)
-Field = st.sampled_from(
-    "trace_id type schema query agent model outcome feedback total_tokens cost_usd decision query_class rater rater_kind score given_at arm".split()
-)
+Field = st.sampled_from("trace_id type schema query agent model outcome feedback total_tokens cost_usd decision query_class rater rater_kind score given_at arm".split())
 
 
 @settings(max_examples=300)

@@ -20,6 +20,6 @@ def test_golden_log_folds_to_the_recorded_state() -> None:
     state.skip_hole(log[0].offset)
     fold(state, log, classify_query)
 
-    assert FOLD_VERSION == expected["fold_version"]
+    assert expected["fold_version"] == FOLD_VERSION
     assert state.canonical()["counters"] == expected["counters"]
     assert sha256(state.canonical()) == expected["sha256"]

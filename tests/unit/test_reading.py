@@ -20,10 +20,9 @@ from stream.reading.record import REASONS, DecisionReading, FeedbackReading, For
 
 # ---- query class
 
-Words = st.sampled_from(
-    ["def", "class", "import", "function", "Import ", "classes ", "undef ", "claſs ", "`", "``", "```", "`x`", " ", "\n", "_", "é"]
-    + ["solve", "SOLVED", "integral.", "equation", "compute", "recalculate", "ıntegral", "K"]
-)
+CODE_LIKE = ["def", "class", "import", "function", "Import ", "classes ", "undef ", "claſs ", "`", "``", "```", "`x`", " ", "\n", "_", "é"]
+MATH_LIKE = ["solve", "SOLVED", "integral.", "equation", "compute", "recalculate", "ıntegral", "K"]
+Words = st.sampled_from([*CODE_LIKE, *MATH_LIKE])
 
 
 def obvious_class(query: str) -> str:
