@@ -30,6 +30,28 @@ SAMPLES = 90
 RATE_SAMPLES = 5
 """Samples that the shown rate looks back over: ten seconds, so that it neither jumps nor lags."""
 RETRY_S = 2.0
+MOST_REASONS = 64
+"""Reasons told apart: the worker has a dozen, but anyone may write to the topic."""
+
+
+class DeadLetterCounts:
+    """How many dead letters there are, by reason; a partition whose offsets begin again is a new log, counted anew."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}
+        self._reasons: dict[int, Counter[str]] = {}
+
+    def take(self, partition: int, offset: int, reason: str) -> None:
+        """Count one."""
+        if offset <= self._last.get(partition, -1):
+            self._reasons.pop(partition, None)
+        counts = self._reasons.setdefault(partition, Counter())
+        counts[reason if reason in counts or len(counts) < MOST_REASONS else "other"] += 1
+        self._last[partition] = offset
+
+    def by_reason(self) -> Counter[str]:
+        """Add up the partitions."""
+        return sum(self._reasons.values(), Counter[str]())
 
 
 class Follower:
@@ -44,7 +66,7 @@ class Follower:
         self._settings = settings
         self._archive_rows = archive_rows
         self._overview = Overview(settings.arm_fields)
-        self._dead_letters: dict[tuple[int, int], str] = {}
+        self._dead_letters = DeadLetterCounts()
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._answered_s: float | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -62,7 +84,7 @@ class Follower:
 
     def state(self) -> dict[str, Any]:
         """Say what the page shows, ready for JSON; untrusted text in it is as it came."""
-        reasons = Counter(self._dead_letters.values())
+        reasons = self._dead_letters.by_reason()
         return {
             "overview": self._overview.report(),
             "traces_per_s": self._rate(),
@@ -89,7 +111,7 @@ class Follower:
             await asyncio.sleep(RETRY_S)
 
     async def _take_all(self, reader: TopicReader) -> None:
-        self._overview, self._dead_letters = Overview(self._settings.arm_fields), {}
+        self._overview, self._dead_letters = Overview(self._settings.arm_fields), DeadLetterCounts()
         async for records in reader.follow():
             for record in records:
                 self.take(record)
@@ -100,7 +122,7 @@ class Follower:
         """Take one record of a followed topic."""
         if record.topic == DEAD_LETTERS.name:
             reason = dict(record.headers).get("eddy-reason", b"unknown").decode(errors="replace")
-            self._dead_letters[record.partition, record.offset] = reason
+            self._dead_letters.take(record.partition, record.offset, reason[:60])
         else:
             self._overview.take(record.topic, record.key, record.value)
 

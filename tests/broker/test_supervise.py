@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from aiohttp import ClientSession
 
 from stream.broker import EmbeddedBroker, free_port
 from stream.cli.routes import read_overview
@@ -71,6 +72,15 @@ def counts_of(supervisor: Supervisor) -> Callable[[], Awaitable[dict[str, int]]]
     return look
 
 
+def page_of(supervisor: Supervisor) -> Callable[[], Awaitable[dict[str, Any]]]:
+    async def look() -> dict[str, Any]:
+        served = json.loads((supervisor.settings.data_dir / "learner.json").read_text())
+        async with ClientSession() as session, session.get(f"http://{served['host']}:{served['port']}/api/state") as answer:
+            return dict(await answer.json())
+
+    return look
+
+
 def drained(supervisor: Supervisor) -> Callable[[], Awaitable[bool]]:
     return lambda: is_drained(supervisor.settings)
 
@@ -82,6 +92,7 @@ async def test_everything_archived_is_there_again_after_the_broker_was_killed(ma
     async with supervised(make_settings("127.0.0.1:1"), said) as supervisor:
         await publish(supervisor, range(300))
         await until(counts_of(supervisor), lambda counts: counts == {"c0": 100, "c1": 100, "c2": 100}, said)
+        await until(page_of(supervisor), lambda state: state["overview"]["traces"] == 300 and state["dead_letters"]["total"] == 0, said)
         await until(drained(supervisor), bool, said)
         before = supervisor.settings.bootstrap
 

@@ -20,7 +20,7 @@ from stream.records import Arm, ArmRouting, ArmStatistics, Override, PartitionSt
 from stream.settings import load
 from stream.topics import DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS
 from stream.web import mount
-from stream.web.follower import Follower
+from stream.web.follower import DeadLetterCounts, Follower
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -117,6 +117,17 @@ def feed(follower: Follower) -> None:
         SeenRecord(DEAD_LETTERS.name, b"k", b"v", headers=(("eddy-reason", b"not_json"),)),
     ):
         follower.take(record)  # type: ignore[arg-type]
+
+
+def test_dead_letters_of_a_log_made_anew_are_counted_anew() -> None:
+    """Three letters, then the embedded broker comes back with one restored: offset 0 after 2 begins the count again."""
+    counts = DeadLetterCounts()
+
+    for offset in (0, 1, 2, 0):
+        counts.take(0, offset, "not_json")
+    counts.take(1, 5, "tombstone")
+
+    assert counts.by_reason() == {"not_json": 1, "tombstone": 1}
 
 
 async def test_state_adds_up_partitions_and_counts_dead_letters(page: tuple[str, Follower]) -> None:
