@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -88,7 +88,7 @@ class Archive:
         """Where a partition stands; a new one stands before its first record."""
         return self.positions.get(partition) or Position(partition=partition)
 
-    async def append(self, chunks: Mapping[int, Iterable[LogRecord]]) -> int:
+    async def append(self, chunks: Mapping[int, Sequence[LogRecord]]) -> int:
         """Archive the next records of some partitions, and what is mirrored up to there.
 
         Args:
@@ -186,7 +186,7 @@ class Archive:
         if self._mirror is not None:
             await self._mirror.load(self._database)
 
-    def _take(self, chunks: Mapping[int, Iterable[LogRecord]]) -> list[Taken]:
+    def _take(self, chunks: Mapping[int, Sequence[LogRecord]]) -> list[Taken]:
         taken, seq = [], self._next_seq
         for partition, records in chunks.items():
             each = self._intake.take(self.position(partition), records, first_seq=seq)
@@ -231,8 +231,8 @@ class Archive:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
         async with self._writing:
-            await self._database.execute("BEGIN IMMEDIATE")
             try:
+                await self._database.execute("BEGIN IMMEDIATE")  # inside: a cancelled call is carried out all the same
                 yield
                 await self._database.execute("COMMIT")
             except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -116,19 +116,29 @@ class Intake:
         self._rules = rules
         self.forgotten: set[str] = set()
 
-    def take(self, position: Position, records: Iterable[LogRecord], *, first_seq: int) -> Taken:
+    def take(self, position: Position, records: Sequence[LogRecord], *, first_seq: int) -> Taken:
         """Number and read the next records of a partition; those that are archived already are skipped.
+
+        A column at a time, which costs a fraction of a record at a time.
 
         Args:
             position: where the partition stands.
             records: in order.
             first_seq: the number of the first of them in the archive.
         """
-        chunk = _Chunk(position, first_seq)
-        for record in records:
-            if record.offset >= chunk.next_physical:
-                self._take(chunk, record)
-        return chunk.finish()
+        unread = _unread(position, records)
+        if not unread:
+            return Taken(position)
+        readings, times_ms = self._read_all(unread, position.log_time_ms)
+        columns = _Columns(unread, readings, times_ms)
+        if self.forgotten or ForgetReading in map(type, readings):
+            self._forget(columns)
+        last = unread[-1]
+        position = replace(position, offset=last.offset + position.base, record_hash=hash_record(last.value, last.timestamp), log_time_ms=times_ms[-1])
+        taken = Taken(position, columns.blocks(position, first_seq), columns.pending(first_seq))
+        taken.pending.postings = [posting for block in taken.blocks for posting in block.postings()]
+        taken.counts.update({Kind(kind).name.lower(): count for kind, count in Counter(columns.kinds).items()})
+        return taken
 
     def note(self, pending: Pending, entry: Entry, *, log_ms: int) -> None:
         """Find out again what must be indexed of a record that is archived."""
@@ -136,84 +146,100 @@ class Intake:
             reading = None if entry.kind is Kind.MALFORMED else self._read(entry.value, log_ms)
             pending.note(reading, hashed=hash_id(name), seq=entry.seq, log_ms=log_ms)
 
-    def _take(self, chunk: _Chunk, record: LogRecord) -> None:
-        chunk.log_time_ms = advance(chunk.log_time_ms, record.timestamp)
-        reading, value, key = self._read(record.value, chunk.log_time_ms), record.value, record.key
-        name = key if reading is None else reading.trace_id.encode()
-        if self.forgotten and (forgotten := self._find_forgotten(reading, key)) is not None:
-            reading, value, key = ForgetReading(forgotten), forget_value(forgotten), name
-        if type(reading) is ForgetReading:
-            self.forgotten.add(reading.trace_id)
-        chunk.add(record, reading, key, value)
-        if name is not None:
-            chunk.taken.pending.note(reading, hashed=hash_id(name), seq=chunk.seq, log_ms=chunk.log_time_ms)
-
-    def _find_forgotten(self, reading: Reading | None, key: bytes | None) -> str | None:
-        if type(reading) is ForgetReading:
-            return None
-        trace_id = reading.trace_id if reading is not None else (key or b"").decode(errors="replace")
-        return trace_id if trace_id in self.forgotten else None
+    def _read_all(self, records: Sequence[LogRecord], log_time_ms: int) -> tuple[list[Reading | None], list[int]]:
+        readings: list[Reading | None] = []
+        times_ms: list[int] = []
+        max_bytes, classify = self._rules.max_bytes, self._rules.classify
+        for record in records:
+            if record.timestamp > log_time_ms or log_time_ms < 0:
+                log_time_ms = advance(log_time_ms, record.timestamp)
+            times_ms.append(log_time_ms)
+            try:
+                reading = read_record(record.value, max_bytes=max_bytes, classify=classify)
+            except MalformedRecordError:
+                readings.append(None)
+            else:
+                readings.append(None if type(reading) is FeedbackReading and _is_ahead(reading, log_time_ms) else reading)
+        return readings, times_ms
 
     def _read(self, value: bytes | None, log_time_ms: int) -> Reading | None:
         try:
             reading = read_record(value, max_bytes=self._rules.max_bytes, classify=self._rules.classify)
         except MalformedRecordError:
             return None
-        return None if type(reading) is FeedbackReading and reading.given_at_s * 1000 > log_time_ms + FUTURE_MS else reading
+        return None if type(reading) is FeedbackReading and _is_ahead(reading, log_time_ms) else reading
+
+    def _forget(self, columns: _Columns) -> None:
+        """Put a Forget in the place of every record of a trace that was forgotten before it."""
+        for place, (reading, name) in enumerate(zip(columns.readings, columns.names, strict=True)):
+            if type(reading) is ForgetReading:
+                self.forgotten.add(reading.trace_id)
+            elif name is not None and (trace_id := name.decode(errors="replace")) in self.forgotten:
+                columns.blank(place, trace_id)
 
 
-class _Chunk:
-    """A chunk under way."""
+def _unread(position: Position, records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+    at = position.next_physical
+    return records if not records or records[0].offset >= at else [record for record in records if record.offset >= at]
 
-    def __init__(self, position: Position, first_seq: int) -> None:
-        self.taken = Taken(position)
-        self.next_physical = position.next_physical
-        self.log_time_ms = position.log_time_ms
-        self.seq = first_seq - 1
-        self._bytes = 0
-        self._block: Block | None = None
-        self._last: LogRecord | None = None
 
-    def add(self, record: LogRecord, reading: Reading | None, key: bytes | None, value: bytes | None) -> None:
-        """Put a record into the block under way, or into a new one."""
-        self.seq += 1
-        block = self._block
-        if block is None or record.offset != self.next_physical or len(block.body.values) == RECORDS or self._bytes > BYTES:
-            block = self._begin(record.offset)
-        body = block.body
-        trace = reading if type(reading) is TraceReading else None
-        body.timestamps_ms.append(record.timestamp)
-        body.kinds.append(_KINDS[type(reading)])
-        body.ids.append(None if reading is None or (key is not None and reading.trace_id.encode() == key) else reading.trace_id)
-        body.classes.append("" if trace is None else trace.query_class)
-        body.agents.append("" if trace is None else trace.arm.agent)
-        body.keys.append(key)
-        body.values.append(value)
-        if record.headers:
-            body.headers[len(body.values) - 1] = headers_of(record)
-        block.last_ms = self.log_time_ms
-        self._bytes += len(value or b"")
-        self.next_physical = record.offset + 1
-        self._last = record
+def _is_ahead(feedback: FeedbackReading, log_time_ms: int) -> bool:
+    return feedback.given_at_s * 1000 > log_time_ms + FUTURE_MS
 
-    def finish(self) -> Taken:
-        """Close the chunk: the position after it, and what is counted of it."""
-        if self._last is not None:
-            position = self.taken.position
-            self.taken.position = replace(
-                position, offset=self._last.offset + position.base, record_hash=hash_record(self._last.value, self._last.timestamp), log_time_ms=self.log_time_ms
-            )
-            for block in self.taken.blocks:
-                self.taken.pending.postings += block.postings()
-                self.taken.counts.update({Kind(kind).name.lower(): count for kind, count in Counter(block.body.kinds).items()})
-        return self.taken
 
-    def _begin(self, offset: int) -> Block:
-        position = self.taken.position
-        self._bytes = 0
-        self._block = Block(self.seq, position.partition, offset + position.base, self.log_time_ms, self.log_time_ms, Body([], [], [], [], [], [], [], {}))
-        self.taken.blocks.append(self._block)
-        return self._block
+class _Columns:
+    """A chunk under way, column by column."""
+
+    def __init__(self, records: Sequence[LogRecord], readings: list[Reading | None], times_ms: list[int]) -> None:
+        self._records, self._times_ms = records, times_ms
+        self.readings = readings
+        self.kinds = [_KINDS[type(reading)] for reading in readings]
+        self.names = [record.key if reading is None else reading.trace_id.encode() for record, reading in zip(records, readings, strict=True)]
+        self.keys = [record.key for record in records]
+        self.values = [record.value for record in records]
+
+    def blank(self, place: int, trace_id: str) -> None:
+        """Leave of a record only that its trace is forgotten."""
+        self.readings[place], self.kinds[place] = ForgetReading(trace_id), Kind.FORGET
+        self.names[place] = self.keys[place] = trace_id.encode()
+        self.values[place] = forget_value(trace_id)
+
+    def blocks(self, position: Position, first_seq: int) -> list[Block]:
+        """Cut the columns into blocks."""
+        ids = [None if name == key or reading is None else reading.trace_id for reading, name, key in zip(self.readings, self.names, self.keys, strict=True)]
+        traces = [reading if type(reading) is TraceReading else None for reading in self.readings]
+        classes = ["" if trace is None else trace.query_class for trace in traces]
+        agents = ["" if trace is None else trace.arm.agent for trace in traces]
+        stamps = [record.timestamp for record in self._records]
+        blocks = []
+        for start, end in _cuts(self._records):
+            headers = {place - start: headers_of(record) for place, record in enumerate(self._records[start:end], start) if record.headers}
+            columns = (stamps, self.kinds, ids, classes, agents, self.keys, self.values)
+            body = Body(*[column[start:end] for column in columns], headers)  # type: ignore[call-arg, arg-type]
+            offset = self._records[start].offset + position.base
+            blocks.append(Block(first_seq + start, position.partition, offset, self._times_ms[start], self._times_ms[end - 1], body))
+        return blocks
+
+    def pending(self, first_seq: int) -> Pending:
+        """Return what must be indexed."""
+        pending = Pending()
+        for seq, (name, reading, log_ms) in enumerate(zip(self.names, self.readings, self._times_ms, strict=True), first_seq):
+            if type(reading) is TraceReading:
+                pending.traces.append((hash_id(name), seq))  # type: ignore[arg-type]
+            elif name is not None:
+                pending.note(reading, hashed=hash_id(name), seq=seq, log_ms=log_ms)
+        return pending
+
+
+def _cuts(records: Sequence[LogRecord]) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of blocks: few records, not too many bytes, no hole between."""
+    start, size = 0, 0
+    for place, record in enumerate(records):
+        if place - start == RECORDS or size > BYTES or record.offset - records[start].offset != place - start:
+            yield start, place
+            start, size = place, 0
+        size += len(record.value or b"")
+    yield start, len(records)
 
 
 def forget_value(trace_id: str) -> bytes:

@@ -51,8 +51,8 @@ async def read_back(settings: Settings, topic: str, number: int) -> list[Row]:
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
         while consumer.highwater(place) is None or await consumer.position(place) < consumer.highwater(place):
-            for record in (await consumer.getmany(timeout_ms=100)).get(place, []):
-                rows.append((record.offset, record.timestamp, record.key, record.value))
+            fetched = (await consumer.getmany(timeout_ms=100)).get(place, [])
+            rows += [(record.offset, record.timestamp, record.key, record.value) for record in fetched]
         return rows
     finally:
         await consumer.stop()

@@ -49,7 +49,7 @@ async def test_learner_archives_the_log_as_it_stands(bootstrap: str, make_settin
     assert archived(settings) == log
     assert committed == {number: len(rows) for number, rows in log.items()}
     assert ready == (200, "ok")
-    assert "eddy_archived_records_total 502.0" in metrics[1]
+    assert all(f'eddy_archive_lag_records{{partition="{number}"}} 0.0' in metrics[1] for number in range(settings.partitions))
     assert page[0] == 200
 
 

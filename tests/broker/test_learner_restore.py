@@ -53,6 +53,14 @@ async def write_down(settings: Settings, state: PartitionState) -> None:
         await producer.send_and_wait(STATISTICS.name, msgspec.json.encode(said), key=f"{spec.id}/{state.number}/code".encode())
 
 
+async def decide(settings: Settings, word: str, *, query_class: str) -> None:
+    """Write a record on each kind of small topic: one key again and again, a new key, a log."""
+    async with producing(settings) as producer:
+        await producer.send_and_wait(OVERRIDES.name, word.encode(), key=b"freeze/*", headers=[("h", b"1")])
+        await producer.send_and_wait(ROUTING.name, word.encode(), key=query_class.encode())
+        await producer.send_and_wait(CYCLES.name, word.encode(), key=b"cycle")
+
+
 async def recovered(settings: Settings, number: int) -> PartitionState:
     """Do what a worker does after a restart: the newest state, then the new log from its start."""
     spec = FoldSpec.of(settings)
@@ -89,10 +97,7 @@ async def test_restore_brings_back_what_was_learned_as_often_as_needed(tmp_path:
             for state in now:
                 await write_down(settings, state)
             await publish(settings, [f"t{number}" for number in range(60 * life + 40, 60 * life + 60)], feedback=0.5)
-            async with producing(settings) as producer:
-                await producer.send_and_wait(OVERRIDES.name, f"life {life}".encode(), key=b"freeze/*", headers=[("h", b"1")])
-                await producer.send_and_wait(ROUTING.name, f"life {life}".encode(), key=f"class-{life}".encode())
-                await producer.send_and_wait(CYCLES.name, f"life {life}".encode(), key=b"cycle")
+            await decide(settings, f"life {life}", query_class=f"class-{life}")
             log = await log_of(settings)
             for number, rows in log.items():
                 published[number] += rows[before[number] :]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -190,3 +192,25 @@ def test_archive_has_no_hole_after_a_kill(tmp_path: Path, after_s: float) -> Non
     assert ids == [f"t{number}" for number in range(len(ids))]
     assert offset == (len(ids) - 1 if ids else None)
     assert listed == ids[: len(listed)]
+
+
+@pytest.mark.parametrize("yields", range(12))
+async def test_archive_can_be_closed_in_order_wherever_it_was_cancelled(tmp_path: Path, yields: int) -> None:
+    """A learner that is told to end is cancelled at any of its awaits, and indexes before it goes: no transaction may be left open."""
+    log = story()
+    archive = await opened(tmp_path)
+    task = asyncio.create_task(archive.append({0: log.records}))
+    for _ in range(yields):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    await archive.index()
+    await archive.close()
+    successor = await opened(tmp_path)
+    await steps(successor, log)
+
+    with ArchiveReader(tmp_path / "archive.sqlite3") as reader:
+        assert [entry.offset for entry in reader.records(0)] == list(range(len(log.records)))
+        assert reader.count() == 3
