@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -27,21 +28,26 @@ SUMS_FROM = 3
 """Where the sums begin in a row of a bucket: behind width, start and drawn."""
 
 
-def difference(expected: Any, found: Any, path: str = "") -> str | None:
-    """Name the first place where two values of JSON differ, or None."""
+def difference(expected: Any, found: Any, *, most: int = 4) -> str | None:
+    """Name the first places where two values of JSON differ, or None."""
+    said = list(islice(_differences(expected, found, ""), most))
+    return "; ".join(said) if said else None
+
+
+def _differences(expected: Any, found: Any, path: str) -> Iterator[str]:
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in sorted(expected.keys() | found.keys()):
-            if key not in expected or key not in found:
-                return f"{path}/{key}: {'must not be there' if key not in expected else 'is missing'}"
-            if said := difference(expected[key], found[key], f"{path}/{key}"):
-                return said
-        return None
-    if isinstance(expected, list) and isinstance(found, list):
+            if key in expected and key in found:
+                yield from _differences(expected[key], found[key], f"{path}/{key}")
+            else:
+                yield f"{path}/{key} {'must not be there' if key not in expected else 'is missing'}"
+    elif isinstance(expected, list) and isinstance(found, list):
         for place, (left, right) in enumerate(zip(expected, found, strict=False)):
-            if said := difference(left, right, f"{path}/{place}"):
-                return said
-        return None if len(expected) == len(found) else f"{path}: {len(found)} entries instead of {len(expected)}"
-    return None if expected == found and type(expected) is type(found) else f"{path}: {str(found)[:200]} instead of {str(expected)[:200]}"
+            yield from _differences(left, right, f"{path}/{place}")
+        if len(expected) != len(found):
+            yield f"{path} has {len(found)} entries instead of {len(expected)}"
+    elif expected != found or type(expected) is not type(found):
+        yield f"{path}: {str(found)[:200]} instead of {str(expected)[:200]}"
 
 
 def as_json(value: Any) -> Any:
@@ -189,4 +195,16 @@ def compare_routes(updates: Iterable[RoutingUpdate], ends: Mapping[str, RoutingU
             faults.append(f"the route of {name} counts {sum(arm.count for arm in update.arms)} traces instead of {counts[name]}")
         if not math.isclose(sum(arm.probability for arm in update.arms), 1.0, abs_tol=1e-9):
             faults.append(f"the probabilities of {name} add up to {sum(arm.probability for arm in update.arms)}")
+    return faults
+
+
+def compare_decisions(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], *, tolerance: float) -> list[str]:
+    """Compare what routers drew from before and after a restart: by class and arm (probability, state, count, rated count)."""
+    faults = []
+    for name in sorted(before.keys() | after.keys()):
+        left, right = before.get(name, {}), after.get(name, {})
+        if {arm: entry[1:] for arm, entry in left.items()} != {arm: entry[1:] for arm, entry in right.items()}:
+            faults.append(f"the route of {name}: {dict(right)} instead of {dict(left)}")
+        elif any(abs(left[arm][0] - right[arm][0]) > tolerance for arm in left):
+            faults.append(f"the probabilities of {name}: {[entry[0] for entry in right.values()]} instead of {[left[arm][0] for arm in right]}")
     return faults

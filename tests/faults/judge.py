@@ -55,7 +55,7 @@ async def judge(settings: Settings, fleet: Fleet, publisher: Publisher) -> Verdi
     verdict.mismatches += compare.compare_states(expected.states, held, "the workers")
     verdict.mismatches += await settled(lambda: _recovered(settings, expected))
     verdict.mismatches += await settled(lambda: _statistics(settings, expected))
-    verdict.mismatches += await settled(lambda: _routes(settings))
+    verdict.mismatches += await settled(lambda: look_at_routes(settings))
     verdict.mismatches += compare.compare_dead_letters(expected.refused, log, _flat(await read_all(settings, DEAD_LETTERS.name)))
     verdict.mismatches += compare.compare_forwards(expected.misplaced, log)
     sent = list(write_log(**publisher.log))
@@ -120,7 +120,7 @@ async def _statistics(settings: Settings, expected: Folded) -> list[str]:
     return compare.compare_statistics(expected.totals, await standing_totals(settings))
 
 
-async def _routes(settings: Settings) -> list[str]:
+async def look_at_routes(settings: Settings) -> list[str]:
     """A fresh reader of the routes ends, for every class, with the newest version there is, and with the counts of the totals."""
     records = (await read_all(settings, ROUTING.name)).get(0, [])
     updates = [msgspec.json.decode(record.value, type=RoutingUpdate) for record in records if record.value is not None]

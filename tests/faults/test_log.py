@@ -37,7 +37,7 @@ def test_difference_names_the_place():
     """One number in a state of a million must be found, and named."""
     assert difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2}]}) is None
     assert difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == "/a/1/b: 3 instead of 2"
-    assert difference([1], [1, 2]) == ": 2 entries instead of 1"
+    assert difference([1], [1, 2]) == " has 2 entries instead of 1"
     assert difference({"a": 1}, {"a": True}) is not None
 
 
