@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import faust
 import faust.streams
+from aiokafka.admin import AIOKafkaAdminClient
 from faust.types.tuples import TP
 
 from stream.errors import MissingExtraError, SettingsError
@@ -44,6 +45,11 @@ FETCH_BYTES = 1 << 20
 """Of one partition at a time: some 690 traces, 10 ms of folding."""
 CHUNKS_BUFFERED = 16
 """Per agent; a chunk is up to 1 MiB."""
+EMBEDDED_CLUSTER_ID = "eddy"
+"""As `stream.broker` starts it; Kafka's own ids are 22 characters long."""
+HEARTBEAT_SHARE = 1 / 20
+"""Of the session, between two heartbeats. Tansu holds a member's SyncGroup for 0.8 of the session, and its first heartbeat has to
+come before the rest of it has passed."""
 MAX_REQUEST_ROOM_BYTES = 65_536
 """Beside a record's value: its key, its headers and the batch around it."""
 
@@ -172,8 +178,10 @@ def run_worker(settings: Settings) -> None:
         TopicMismatchError: an existing topic has another number of partitions.
         BrokerUnavailableError: the broker cannot be reached.
     """
-    app = create_app(settings)
     asyncio.run(provision(settings, worker_changelogs(settings)))
+    if settings.instance and asyncio.run(_runs_on_tansu(settings)):
+        settings = settings.model_copy(update={"instance": ""})
+    app = create_app(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     loop = asyncio.new_event_loop()
@@ -202,7 +210,7 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "table_standby_replicas": 0,
         "broker_session_timeout": settings.session_timeout_s,
-        "broker_heartbeat_interval": min(1.0, settings.session_timeout_s / 6),
+        "broker_heartbeat_interval": settings.session_timeout_s * HEARTBEAT_SHARE,
         "broker_rebalance_timeout": max(30.0, settings.session_timeout_s),
         "broker_request_timeout": max(REQUEST_TIMEOUT_S, settings.session_timeout_s),
         "broker_commit_interval": 1.0,
@@ -219,6 +227,19 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
     if settings.instance:
         given["consumer_group_instance_id"] = settings.instance
     return given | ({"broker_credentials": _credentials(settings)} if settings.security_protocol != "PLAINTEXT" else {})
+
+
+async def _runs_on_tansu(settings: Settings) -> bool:
+    """Whether the broker is the embedded one. On Tansu 0.6 two static members evict each other for ever: a rebalance every
+    session, and nothing folded in between; dynamic ones join once and stay.
+    """
+    admin = AIOKafkaAdminClient(**settings.client_options)
+    try:
+        await admin.start()
+        cluster = await admin.describe_cluster()
+    finally:
+        await admin.close()
+    return bool(cluster["cluster_id"] == EMBEDDED_CLUSTER_ID)
 
 
 def _credentials(settings: Settings) -> Any:
