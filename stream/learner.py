@@ -15,12 +15,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError
 
 from stream import metrics
 from stream.archive.archive import Archive
+from stream.archive.following import POLL_MS, MirrorFollower, Silence
 from stream.archive.intake import Rules
-from stream.archive.mirror import Mirror, is_mirrored
+from stream.archive.mirror import Mirror
 from stream.archive.restore import ARCHIVE_FILE
 from stream.broker import remembered_port
 from stream.errors import BrokerUnavailableError
@@ -36,19 +37,12 @@ logger = logging.getLogger(__name__)
 
 GROUP = "eddy-learner"
 """Group under which positions are committed for lag monitors; they never decide where to read on."""
-POLL_MS = 100
-"""Longest wait for a fetch; the embedded broker does not wake a waiting one."""
 INDEX_AFTER_S = 1.0
 INDEX_AFTER_RECORDS = 50_000
 """Records in a batch of the indexes: larger ones change fewer pages a record, and take some 200 ms."""
 TIDY_EVERY_S = 10.0
 COMMIT_EVERY_S = 1.0
-DISCOVER_EVERY_S = 2.0
-"""How often new topics to mirror are looked for: a worker makes its changelogs when it first starts."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.2, 10.0
-SILENT_S = 0.5
-"""A broker answers a fetch within its wait; one that was killed takes longer to come back."""
-GIVE_UP_S = 10.0
 STALLED_S = 60.0
 """A round that takes longer means that the process should be started again."""
 FETCH_BYTES = 4 * 2**20
@@ -160,7 +154,7 @@ class Learner:
                 consumer.seek(place, self._archive.position(place.partition).next_physical)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        mirroring = asyncio.create_task(self._mirror_all(self._mirror)) if self._mirror is not None else None
+        mirroring = asyncio.create_task(MirrorFollower(self._settings, self._mirror).run()) if self._mirror is not None else None
         silence = Silence()
         try:
             while True:
@@ -220,82 +214,6 @@ class Learner:
             return False
         self._due[what] = now_s + every_s
         return True
-
-    async def _mirror_all(self, mirror: Mirror) -> None:
-        """Read the topics that are mirrored, with a consumer of its own; what is read is written with the next chunks of the log."""
-        async with _follower(self._settings) as consumer:
-            while True:
-                if self._is_due("discover", DISCOVER_EVERY_S) or not consumer.assignment():
-                    await self._discover(consumer, mirror)
-                for place in consumer.assignment():
-                    (consumer.pause if mirror.is_full(place.topic, place.partition) else consumer.resume)(place)
-                try:
-                    fetched = await consumer.getmany(timeout_ms=POLL_MS)
-                except OffsetOutOfRangeError as exc:
-                    _rewind(consumer, mirror, exc.args[0])
-                    continue
-                for place, records in fetched.items():
-                    mirror.offer(place.topic, place.partition, records)
-                    metrics.MIRRORED.labels(place.topic).inc(len(records))
-
-    async def _discover(self, consumer: AIOKafkaConsumer, mirror: Mirror) -> None:
-        cluster = await consumer._client.fetch_all_metadata()  # the consumer itself knows no topic that was made after it was assigned others
-        topics = [topic for topic in cluster.topics() if is_mirrored(topic)]
-        places = {TopicPartition(topic, number) for topic in topics for number in cluster.partitions_for_topic(topic) or ()}
-        if not (new := places - consumer.assignment()):
-            await asyncio.sleep(0 if places else POLL_MS / 1000)
-            return
-        positions = {place: await consumer.position(place) for place in consumer.assignment()}
-        consumer.assign(list(places))
-        for place, offset in positions.items():
-            consumer.seek(place, offset)
-        for place in new:
-            consumer.seek(place, mirror.read_from(place.topic, place.partition))
-
-
-def _rewind(consumer: AIOKafkaConsumer, mirror: Mirror, offsets: Mapping[TopicPartition, int]) -> None:
-    for place in offsets:
-        logger.warning("%s partition %d ends before what is mirrored of it: it is mirrored from its start", place.topic, place.partition)
-        mirror.rewind(place.topic, place.partition)
-        consumer.seek(place, 0)
-
-
-class Silence:
-    """Notices that the broker was away: a fetch that goes on in a log that was made anew meanwhile brings other records, and no error."""
-
-    def __init__(self) -> None:
-        self._fetching_s = time.monotonic()
-        self._busy_s = 0.0
-        self._doubted = False
-
-    def about_to_fetch(self) -> None:
-        """Note how long this process itself was busy: its own time is no silence of the broker's."""
-        now_s = time.monotonic()
-        self._busy_s, self._fetching_s = now_s - self._fetching_s, now_s
-
-    def calls_for_a_look(self, consumer: AIOKafkaConsumer, fetched: object) -> bool:
-        """Whether the broker answers again after a silence: nothing must be taken from it before the log was looked at.
-
-        Raises:
-            BrokerUnavailableError: it has been silent for too long.
-        """
-        stamps = [consumer.last_poll_timestamp(place) for place in consumer.assignment()]
-        silent_s = 0.0 if None in stamps else time.time() - min(stamps) / 1000 - self._busy_s - POLL_MS / 1000
-        if silent_s > GIVE_UP_S:
-            raise BrokerUnavailableError(f"the broker has not answered a fetch for {silent_s:.0f} s")
-        is_silent = silent_s > SILENT_S
-        doubted, self._doubted = self._doubted or is_silent, is_silent
-        return doubted and (bool(fetched) or not is_silent)
-
-
-@asynccontextmanager
-async def _follower(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(**settings.client_options, group_id=None, auto_offset_reset="none", fetch_max_wait_ms=POLL_MS)
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()
 
 
 async def _committed(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
