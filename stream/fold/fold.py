@@ -102,10 +102,13 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
         if record.timestamp > state.log_time_ms or state.log_time_ms < 0:
             state.advance_time(record.timestamp)
         try:
-            _fold_one(state, record, partition, classify, elsewhere)
+            misplaced = _fold_one(state, record, partition, classify)
         except MalformedRecordError as exc:
             state.counters.refused += 1
             elsewhere.append(Refused(record.offset, exc.reason, exc.detail))
+        else:
+            if misplaced is not None:
+                elsewhere.append(misplaced)
     _move_to(state, unread[-1], len(unread))
     return elsewhere
 
@@ -132,21 +135,23 @@ def _move_to(state: PartitionState, last: LogRecord, folded: int) -> None:
     state.record_hash = record_hash(last.value, last.timestamp)
 
 
-def _fold_one(state: PartitionState, record: LogRecord, partition: int, classify: Callable[[str], str], elsewhere: list[Refused | Misplaced]) -> None:
+def _fold_one(state: PartitionState, record: LogRecord, partition: int, classify: Callable[[str], str]) -> Misplaced | None:
     """Fold one record, whose key belongs to this partition.
 
     1. Read and check all of it; whatever raises, raises here, with the state unchanged.
     2. Apply it, in statements that cannot raise.
     """
-    spec = state.spec
-    reading = read_record(record.value, max_bytes=spec.max_record_bytes, classify=classify)
+    reading = read_record(record.value, max_bytes=state.spec.max_record_bytes, classify=classify)
     key = reading.trace_id.encode()
     if record.key != key or partition != state.number:
-        state.counters.misplaced += 1
-        reason = "wrong_key" if record.key != key else "wrong_partition"
-        elsewhere.append(Misplaced(record.offset, key, partition_of(key, spec.partitions), reason))
-        return
+        return _misplaced(state, record, key)
     _APPLY[type(reading)](state, reading, xxh3_128_digest(key)[:KEY_BYTES])
+    return None
+
+
+def _misplaced(state: PartitionState, record: LogRecord, key: bytes) -> Misplaced:
+    state.counters.misplaced += 1
+    return Misplaced(record.offset, key, partition_of(key, state.spec.partitions), "wrong_key" if record.key != key else "wrong_partition")
 
 
 def _apply_trace(state: PartitionState, trace: TraceReading, key: bytes) -> None:
@@ -212,9 +217,9 @@ def _add_trace(sums: list[int], trace: TraceReading, score: tuple[int, int] | No
 def _enter(state: PartitionState, key: bytes, place: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
     """Add an entry to the index; the oldest one leaves if there is no room."""
     index = state.index
-    if index.next_slot_is_taken():
+    if index.next_slot_is_taken:
         _leave(state, index.seq % index.horizon)
-    return index.add(key, place, state.totals.minute, outcome=outcome, inline_micro=inline_micro, ratings=ratings)
+    return index.add(key, place, state.totals.minute, outcome, inline_micro, ratings)
 
 
 def _leave(state: PartitionState, slot: int) -> None:

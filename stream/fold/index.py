@@ -66,13 +66,14 @@ class JoinIndex:
         """Return the number of the entry in a slot."""
         return self.seq - 1 - (self.seq - 1 - slot) % self.horizon
 
-    def add(self, key: bytes, place: int, minute: int, *, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
+    def add(self, key: bytes, place: int, minute: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
         """Put an entry at the young end; the slot must have been cleared. Return the slot."""
         slot = self.seq % self.horizon
         self.seq += 1
-        if slot == len(self.keys):
-            self._grow()
         self.slots[key] = slot
+        if slot == len(self.keys):
+            self._append(key, place, minute, outcome, inline_micro, ratings)
+            return slot
         self.keys[slot] = key
         self.places[slot] = place
         self.minutes[slot] = minute
@@ -83,22 +84,23 @@ class JoinIndex:
             self._compact()
         return slot
 
-    def _grow(self) -> None:
-        self.keys.append(NO_KEY)
-        self.places.append(VACANT)
-        self.minutes.append(0)
-        self.outcomes.append(0)
-        self.inlines.append(NO_SCORE)
-        self.ratings.append(None)
+    def _append(self, key: bytes, place: int, minute: int, outcome: int, inline_micro: int, ratings: bytes | None) -> None:
+        self.keys.append(key)
+        self.places.append(place)
+        self.minutes.append(minute)
+        self.outcomes.append(outcome)
+        self.inlines.append(inline_micro)
+        self.ratings.append(ratings)
 
     def _compact(self) -> None:
         """Copy the dict: one that gains and loses keys without end doubles its table, and a copy is the only way back."""
         self.slots = dict(self.slots)
         self._compact_at = self.seq + max(1024, self.horizon // 4)
 
+    @property
     def next_slot_is_taken(self) -> bool:
         """Whether an entry must leave before another can be added."""
-        return len(self.keys) == self.horizon and self.places[self.seq % self.horizon] != VACANT
+        return self.seq >= self.horizon and self.places[self.seq % self.horizon] != VACANT
 
     def clear(self, slot: int) -> None:
         """Take the entry out of the index; the slot keeps its number."""

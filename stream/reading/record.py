@@ -158,14 +158,18 @@ def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str]
         MalformedRecordError: with one of `REASONS`; never anything else, whatever the value and the classifier are.
     """
     try:
-        return _read(value, max_bytes, classify)
+        if value is None:
+            raise MalformedRecordError("tombstone", "the record has no value, but every record of the log says something; send a Forget to remove a trace")
+        if len(value) > max_bytes:
+            raise MalformedRecordError("too_large", f"the record has {len(value)} bytes, but at most {max_bytes} are read (EDDY_MAX_RECORD_BYTES)")
+        return _read(value, classify)
     except MalformedRecordError:
         raise
     except msgspec.ValidationError as exc:
         raise MalformedRecordError(_reason_of(str(exc)), str(exc)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise MalformedRecordError("not_json", str(exc)) from exc
-    except Exception as exc:  # a user's classifier may raise anything
+    except Exception as exc:
         raise MalformedRecordError("internal_error", f"{type(exc).__name__}: {exc}") from exc
 
 
@@ -175,11 +179,7 @@ def _reason_of(message: str) -> str:
     return "missing_field" if "missing required field" in message else "wrong_type"
 
 
-def _read(value: bytes | None, max_bytes: int, classify: Callable[[str], str]) -> Reading:
-    if value is None:
-        raise MalformedRecordError("tombstone", "the record has no value, but every record of the log says something; send a Forget to remove a trace")
-    if len(value) > max_bytes:
-        raise MalformedRecordError("too_large", f"the record has {len(value)} bytes, but at most {max_bytes} are read (EDDY_MAX_RECORD_BYTES)")
+def _read(value: bytes, classify: Callable[[str], str]) -> Reading:
     try:
         trace = _decode_trace(value)
     except msgspec.ValidationError:  # another type may have fields of these names, of its own or its sender's
@@ -187,9 +187,8 @@ def _read(value: bytes | None, max_bytes: int, classify: Callable[[str], str]) -
         if kind is None or kind == "trace":
             raise
         return _read_by_type(value, kind)
-    if trace.type is None or trace.type == "trace":
-        return _read_trace(trace, classify)
-    return _read_by_type(value, trace.type)
+    kind = trace.type
+    return _read_trace(trace, classify) if kind is None or kind == "trace" else _read_by_type(value, kind)
 
 
 def _read_by_type(value: bytes, kind: str) -> Reading:
@@ -250,11 +249,23 @@ def _arm_drawn(decision: _InlineDecision) -> FullArm | None:
 
 
 def _classify(query: str, classify: Callable[[str], str]) -> str:
-    query_class = classify(query)
+    """Ask a classifier, which may be a user's: it may raise anything and answer anything."""
+    try:
+        query_class = classify(query)
+    except Exception as exc:
+        raise MalformedRecordError("internal_error", f"the classifier raised {_describe(exc)}") from exc
     if type(query_class) is not str or not query_class:
-        raise MalformedRecordError("internal_error", f"the classifier returned {query_class!r:.100}, but a class is a non-empty str")
+        raise MalformedRecordError("internal_error", f"the classifier returned a {type(query_class).__name__}, but a class is a non-empty str")
     query_class.encode()  # a lone surrogate is no text
     return query_class
+
+
+def _describe(exc: Exception) -> str:
+    """Describe an exception whose own text may raise."""
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except Exception:
+        return type(exc).__name__
 
 
 def _identify(trace_id: str, schema: int) -> str:

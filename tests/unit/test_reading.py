@@ -208,7 +208,19 @@ def test_classifier_that_answers_nonsense_refuses_the_record(answer: Any) -> Non
     assert refused.value.reason in ("internal_error", "bad_name")
 
 
-def test_classifier_that_raises_refuses_the_record() -> None:
-    """P4: a record on which the fold itself raises goes to the dead letters and stops no partition."""
-    with pytest.raises(MalformedRecordError, match="internal_error: ZeroDivisionError"):
-        read_record(b'{"trace_id": "t"}', max_bytes=100, classify=lambda query: str(1 // 0))
+class Unspeakable(Exception):
+    """An error whose own text raises."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), Unspeakable(), RecursionError(), MalformedRecordError("a reason of its own", "")])
+def test_classifier_that_raises_refuses_the_record(error: Exception) -> None:
+    """P4: a record on which the fold itself raises goes to the dead letters under a reason of the closed set, and stops no partition."""
+
+    def classify(query: str) -> str:
+        raise error
+
+    with pytest.raises(MalformedRecordError, match=f"internal_error: the classifier raised {type(error).__name__}"):
+        read_record(b'{"trace_id": "t"}', max_bytes=100, classify=classify)
