@@ -125,9 +125,10 @@ class PartitionState:
 
     def advance_time(self, timestamp_ms: int) -> None:
         """Let the partition's time go on to that of a record, as far as it may."""
-        before = self.log_time_ms
-        now = max(0, timestamp_ms) if before < 0 else min(max(before, timestamp_ms), before + LOG_TIME_STEP_MS)
-        self.log_time_ms = min(now, LOG_TIME_MAX_MS)
+        now, furthest = max(timestamp_ms, self.log_time_ms, 0), self.log_time_ms + LOG_TIME_STEP_MS
+        if now > furthest and self.log_time_ms >= 0:
+            now = furthest
+        self.log_time_ms = now if now < LOG_TIME_MAX_MS else LOG_TIME_MAX_MS
         minute = self.log_time_ms // 60_000
         if minute != self.totals.minute:
             self.totals.advance(minute)

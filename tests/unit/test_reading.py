@@ -208,14 +208,14 @@ def test_classifier_that_answers_nonsense_refuses_the_record(answer: Any) -> Non
     assert refused.value.reason in ("internal_error", "bad_name")
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     """An error whose own text raises."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), Unspeakable(), RecursionError(), MalformedRecordError("a reason of its own", "")])
+@pytest.mark.parametrize("error", [ZeroDivisionError(), UnspeakableError(), RecursionError(), MalformedRecordError("a reason of its own", "")])
 def test_classifier_that_raises_refuses_the_record(error: Exception) -> None:
     """P4: a record on which the fold itself raises goes to the dead letters under a reason of the closed set, and stops no partition."""
 
