@@ -74,8 +74,9 @@ class MirrorFollower:
 
     async def _discover(self) -> None:
         consumer = self._consumer
-        topics = [topic for topic in await consumer.topics() if is_mirrored(topic)]
-        places = {TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic) or ()}
+        cluster = await consumer._client.fetch_all_metadata()  # the consumer itself knows no topic that was made after it was assigned others
+        topics = [topic for topic in cluster.topics() if is_mirrored(topic)]
+        places = {TopicPartition(topic, number) for topic in topics for number in cluster.partitions_for_topic(topic) or ()}
         self._discover_at_s = time.monotonic() + (DISCOVER_EVERY_S if places else 0)
         if not (new := places - consumer.assignment()):
             return
