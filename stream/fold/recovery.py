@@ -85,9 +85,9 @@ def _chain(values: Mapping[bytes, PartValue]) -> list[_Stored]:
     complete = [stored for stored in _stored(values) if stored.is_complete]
     newest = max((stored for stored in complete if stored.head.full), key=lambda stored: (stored.head.epoch, stored.head.end), default=None)
     chain = [newest] if newest else []
-    end, epoch = (newest.head.end, newest.head.epoch) if newest else (-1, 0)
+    end, numbering = (newest.head.end, _numbering(newest.head)) if newest else (-1, (0, 0))
     for stored in sorted(complete, key=lambda stored: (stored.head.end, stored.head.base)):
-        if stored.head.full or stored.head.epoch != epoch or stored.head.end <= end:
+        if stored.head.full or _numbering(stored.head) != numbering or stored.head.end <= end:
             continue
         if not _stands_on(stored.head.base, end):
             raise CheckpointGapError(
@@ -111,9 +111,14 @@ def _stands_on(base: int, end: int) -> bool:
     return base <= end
 
 
+def _numbering(head: Head) -> tuple[int, int]:
+    """What two checkpoints must share for their offsets to mean the same records: owners that begin an epoch at different offsets number it differently."""
+    return head.epoch, head.epoch_start
+
+
 def _is_ours(head: Head, state: PartitionState) -> bool:
     """Whether a part's rows are those of the state's log, at or below its offset."""
-    return head.end <= state.offset and (head.epoch == state.epoch or head.end < state.epoch_start)
+    return head.end <= state.offset and (_numbering(head) == (state.epoch, state.epoch_start) or (head.epoch < state.epoch and head.end < state.epoch_start))
 
 
 # ---- head and buckets

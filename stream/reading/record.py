@@ -216,7 +216,7 @@ def _read_trace(trace: _Trace, classify: Callable[[str], str]) -> TraceReading:
         arm,
         None if decision is None else draws is not None and draws.allows(arm),
         read_outcome(trace.outcome),
-        -1 if trace.feedback is None else _score(trace.feedback, "feedback"),
+        _inline_micro(trace.feedback),
         int(cost_usd * NANO + 0.5) if cost_usd else -1,
         int(latency_s * MILLI + 0.5) if latency_s else -1,
         int(tokens) if tokens else -1,
@@ -274,6 +274,11 @@ def _identify(trace_id: str, schema: int) -> str:
     if not 0 < len(trace_id) <= TRACE_ID_MAX_CHARS:
         raise MalformedRecordError("bad_trace_id", f"trace_id has {len(trace_id)} characters, but 1 to {TRACE_ID_MAX_CHARS} are allowed")
     return trace_id
+
+
+def _inline_micro(feedback: float | None) -> int:
+    """Return the micro-score that a trace brings with it; -1 if none, or if it is on another scale than ours: the trace counts all the same."""
+    return int(feedback * MICRO + 0.5) if feedback is not None and 0.0 <= feedback <= 1.0 else -1
 
 
 def _score(score: float, field: str) -> int:

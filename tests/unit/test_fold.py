@@ -354,6 +354,28 @@ def test_recovery_goes_on_across_an_epoch() -> None:
     assert checkpoint_end(owner.parts) == 3
 
 
+def test_owners_that_begin_an_epoch_at_different_offsets_are_never_mixed() -> None:
+    """A zombie was one record behind when the log was made anew, so its offsets mean other records from then on: recovery takes one owner's state, whole."""
+    zombie, owner = Owner(Log()), Owner(Log())
+    owner.count = 100  # ids of their own
+    zombie.log.says(trace("t1"), trace("t2"))
+    owner.log.says(trace("t1"), trace("t2"), trace("t3"))
+    for each in (zombie, owner):
+        each.checkpoint()
+        begin_epoch(each.log.state, 0)
+        each.log.offset = 0
+
+    zombie.log.says(trace("t4"), trace("t5"))  # logical 2 and 3
+    zombie.checkpoint()
+    owner.log.says(trace("t4"), trace("t5"))  # logical 3 and 4
+    owner.checkpoint()
+    zombie.log.says(trace("t6"), trace("t7"))  # logical 4 and 5: beyond the owner's, on a base that the owner's end covers
+    zombie.checkpoint()
+
+    recovered = recover(zombie.parts | owner.parts, number=0, spec=owner.log.state.spec)[0]
+    assert recovered.canonical() == owner.log.state.canonical()
+
+
 def test_changelog_that_lacks_what_a_delta_stands_on_is_a_gap() -> None:
     """An older state must not be taken instead: what it needs may be gone."""
     log = Log()

@@ -122,6 +122,12 @@ def test_trace_without_quantities_leaves_them_unknown() -> None:
     assert (reading.cost_nano_usd, reading.latency_ms, reading.tokens, reading.inline_micro, reading.outcome) == (-1, -1, -1, -1, Outcome.UNKNOWN)
 
 
+@pytest.mark.parametrize(("feedback", "micro"), [(-1.0, -1), (42, -1), (1.000001, -1), (0, 0), (1, 1_000_000)])
+def test_rating_on_another_scale_is_unknown_and_its_trace_counts(feedback: float, micro: int) -> None:
+    """A trace is evidence even where its sender rates from -1 or up to 100; what such a rating means cannot be guessed."""
+    assert read(trace(feedback=feedback)).inline_micro == micro
+
+
 @pytest.mark.parametrize(
     ("decision", "drawn"),
     [
@@ -184,7 +190,6 @@ def test_other_types_are_read_whatever_else_their_sender_adds() -> None:
         (trace(agent="../etc"), "bad_agent"),
         (trace(agent="a\\b"), "bad_agent"),
         (trace(agent=".hidden"), "bad_agent"),
-        (trace(feedback=42), "out_of_range"),
         (trace(cost_usd=-1), "out_of_range"),
         (trace(total_tokens=10**30), "out_of_range"),
         (trace(total_latency_seconds=1e9), "out_of_range"),
