@@ -22,7 +22,7 @@ test: venv ## all tests, brokers' tests on the embedded broker; TESTS=tests/unit
 	$(BIN)/pytest $(TESTS)
 
 test-kafka: venv ## the brokers' tests on an Apache Kafka (Java and Maven needed), or on EDDY_TEST_BOOTSTRAP=host:port
-	EDDY_TEST_BROKER=kafka $(BIN)/pytest $(or $(TESTS),tests/broker $(if $(EDDY_TEST_BOOTSTRAP),,tests/kafka))
+	EDDY_TEST_BROKER=kafka $(BIN)/pytest $(or $(TESTS),tests/broker $(if $(EDDY_TEST_BOOTSTRAP),,tests/kafka tests/faults))
 
 check: venv ## ruff, mypy, import-linter, and the page that shows the topology
 	$(BIN)/ruff check
