@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -43,6 +44,7 @@ class Options:
     seed: int = 0
     horizon: int = 262_144
     session_s: float = 6.0
+    keep: bool = True
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="eddy-faults-")))
 
 
@@ -137,17 +139,22 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--horizon", type=int, default=262_144, help="join index rows a partition; below records/8 the counts of the fold itself allow doubles")
     parser.add_argument("--session-s", type=float, default=6.0, help="session time-out of the workers' group")
-    parser.add_argument("--folder", type=Path, default=argparse.SUPPRESS, help="where broker, workers and logs go")
-    return Options(**vars(parser.parse_args(arguments)))
+    parser.add_argument("--folder", type=Path, default=argparse.SUPPRESS, help="where broker, workers and logs go; when not given a new one, removed when all was well")
+    given = vars(parser.parse_args(arguments))
+    return Options(**given, keep="folder" in given)
 
 
 def main() -> None:
     """Run, print the last line, and end with what it says."""
     options = parse()
     result = asyncio.run(run(options))
+    wrong = result["mismatches"] or result["lost"] or result["double_counted"] or result["kills"] < options.kills or result["pauses"] < options.pauses
+    if wrong:
+        say(f"not as it should be; {options.folder} holds the logs of all processes")
+    elif not options.keep:
+        shutil.rmtree(options.folder)
     print(json.dumps(result))
-    wrong = result["mismatches"] or result["lost"] or result["double_counted"]
-    sys.exit(1 if wrong or result["kills"] < options.kills or result["pauses"] < options.pauses else 0)
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

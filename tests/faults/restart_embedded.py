@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,10 +175,13 @@ async def run(traces: int, seed: int, folder: Path) -> dict[str, int | float]:
         await publisher.reach(1.0)
         await restart(loop, history, outcome)
         publisher.close()
+    except TimeoutError as exc:
+        outcome.mismatches.append(str(exc))
+        say(f"MISMATCH {exc}")
     finally:
         loop.kill()
-    say(f"restarts took {[round(seconds, 2) for seconds in outcome.restarts_s]} s")
-    return {"mismatches": len(outcome.mismatches), "restart_s_1e4": round(outcome.restarts_s[0], 2), "restart_s_1e5": round(outcome.restarts_s[-1], 2)}
+    times_s = [round(seconds, 2) for seconds in outcome.restarts_s] or [0.0]
+    return {"mismatches": len(outcome.mismatches), "restart_s_1e4": times_s[0], "restart_s_1e5": times_s[-1]}
 
 
 async def restart(loop: Loop, history: History, outcome: Outcome) -> None:
@@ -303,6 +307,10 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="eddy-restart-"))
     folder.mkdir(parents=True, exist_ok=True)
     result = asyncio.run(run(options.records, options.seed, folder))
+    if result["mismatches"]:
+        say(f"not as it should be; {folder} holds the logs of all processes")
+    elif options.folder is None:
+        shutil.rmtree(folder)
     print(json.dumps(result))
     sys.exit(1 if result["mismatches"] else 0)
 
