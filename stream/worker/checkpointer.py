@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from stream import metrics
 from stream.fold.checkpoint import Checkpoint, Part, write_checkpoint
@@ -62,29 +63,31 @@ class Checkpointer:
         return now_s >= held.checkpoint_due_s or held.folded >= self._every_records
 
     def _start(self, held: HeldPartition) -> asyncio.Task[None]:
-        held.checkpoint_due_s = time.monotonic() + self._interval_s
-        held.writing = asyncio.get_running_loop().create_task(self._write_or_die(held))
-        return held.writing
-
-    async def _write_or_die(self, held: HeldPartition) -> None:
-        with fatal_errors(f"writing a checkpoint of partition {held.number}"):
-            try:
-                await self._write(held)
-            finally:
-                held.writing = None
-
-    async def _write(self, held: HeldPartition) -> None:
         """Write one checkpoint.
 
-        1. Take it: from here on the state may change again.
+        1. Take it, here and now: a chunk folded before the task runs would be covered while its effects are still to be sent.
         2. Wait for the effects of all that it covers.
         3. Wait until ownership is certain; if the assignment ends first, it is dropped with the partition.
         4. Send all parts, and wait until every in-sync replica has them: now the state is durable to its end.
         5. After a full one, retire what it replaces.
         """
-        began_s = time.monotonic()
-        checkpoint = write_checkpoint(held.state, held.changelog, checkpoint_id=uuid.uuid4().bytes, full=held.changelog.full_is_due(held.state))  # 1
+        held.checkpoint_due_s = time.monotonic() + self._interval_s
+        with fatal_errors(f"taking a checkpoint of partition {held.number}"):
+            checkpoint = write_checkpoint(held.state, held.changelog, checkpoint_id=uuid.uuid4().bytes, full=held.changelog.full_is_due(held.state))  # 1
         effects, held.effects, held.folded = held.effects, [], 0
+        held.writing = asyncio.get_running_loop().create_task(self._write_or_die(held, checkpoint, effects))
+        return held.writing
+
+    async def _write_or_die(self, held: HeldPartition, checkpoint: Checkpoint, effects: list[asyncio.Future[Any]]) -> None:
+        with fatal_errors(f"writing a checkpoint of partition {held.number}"):
+            try:
+                await self._write(held, checkpoint, effects)
+            finally:
+                held.writing = None
+
+    async def _write(self, held: HeldPartition, checkpoint: Checkpoint, effects: list[asyncio.Future[Any]]) -> None:
+        """Do steps 2 to 5 of `_start`."""
+        began_s = time.monotonic()
         await acknowledged(effects)  # 2
         if not await self._is_ours(held):  # 3
             return

@@ -136,6 +136,23 @@ async def test_no_checkpoint_is_taken_while_effects_are_still_to_be_sent():
     assert held.committable == first + 2
 
 
+async def test_a_chunk_that_comes_right_after_a_checkpoint_is_due_is_not_covered_by_it():
+    """The task that writes runs later than the moment it was started: what is folded in between has effects that are still to be sent."""
+    held, broker = new_partition(), SlowBroker()
+    fold_more(held)
+
+    finishing = asyncio.create_task(new_checkpointer(held, broker, Doubt()).finish())
+    while held.writing is None:
+        await asyncio.sleep(0)
+    fold_more(held)
+    held.is_sending = True
+    await settle()
+    await broker.acknowledge()
+    await finishing
+
+    assert held.committable == 3
+
+
 async def test_parts_wait_until_ownership_is_certain():
     """A heartbeat that is late for a moment costs a delay, not the delta: what it held has been taken from the state."""
     held, broker, ownership = new_partition(), SlowBroker(), Doubt()
