@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from stream import leash
+from stream.broker import free_port
+from tests.readme import CHECKOUT, client_program
+
+WITHIN_S = 60.0
 
 PROBE = """
 import agents, stream.agents, stream.tables
@@ -82,3 +90,46 @@ def test_installed_command_helps_and_diagnoses(environment: Path, tmp_path: Path
     assert "publish" in help_text
     assert diagnosis.returncode == 1, diagnosis.stdout + diagnosis.stderr
     assert "127.0.0.1:1" in json.dumps(json.loads(diagnosis.stdout))
+
+
+@pytest.fixture
+def up(environment: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
+    """An `eddy up` of the installed package in an empty folder, and the environment of a user beside it; both ports are free ones."""
+    environ = {"PATH": f"{environment}:/usr/bin:/bin", "HOME": str(tmp_path), "EDDY_WORKER_PORT": str(free_port()), "EDDY_LEARNER_PORT": str(free_port())}
+    with (tmp_path / "up.log").open("wb") as log:
+        process = leash.start([str(environment / "eddy"), "up"], cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    yield process, environ | {"EDDY_BOOTSTRAP": said(tmp_path / "up.log", r"EDDY_BOOTSTRAP=(\S+)")}
+    process.kill()
+    process.wait()
+
+
+def said(log: Path, pattern: str) -> str:
+    """Wait until something has been said, and return the group of the pattern."""
+    deadline_s = time.monotonic() + WITHIN_S
+    while (match := re.search(pattern, log.read_text())) is None:
+        assert time.monotonic() < deadline_s, log.read_text()
+        time.sleep(0.1)
+    return match[1]
+
+
+@pytest.mark.slow
+def test_installed_loop_runs_the_readme_client_and_ends_in_order(environment: Path, up: tuple[subprocess.Popen[bytes], dict[str, str]], tmp_path: Path) -> None:
+    """What the README promises must hold for whoever has the wheel and no checkout: `eddy up`, the client, the doctor, an end with status 0.
+
+    The doctor may warn of a slow machine, and says of the extra that the wheel was installed without that it is not there; it must find nothing wrong.
+    """
+    process, environ = up
+
+    client = run(environment / "python", "-c", client_program(), cwd=tmp_path, env=environ)
+    deadline_s = time.monotonic() + WITHIN_S
+    while (counted := json.loads(checked(environment / "eddy", "routes", "--json", cwd=tmp_path, env=environ))["traces"]) == 0 and time.monotonic() < deadline_s:
+        time.sleep(0.3)
+    doctor = json.loads(checked(environment / "eddy", "doctor", "--json", cwd=tmp_path, env=environ))
+    process.send_signal(signal.SIGTERM)
+    status = process.wait(WITHIN_S)
+
+    checks = {check["name"]: check for check in doctor["checks"]}
+    assert (client.returncode, client.stdout, client.stderr, counted, status) == (0, "", "", 1, 0), (tmp_path / "up.log").read_text()
+    assert doctor["ok"] is True
+    assert [checks[name]["state"] for name in ("topics", "clock", "fold", "extra worker", "extra embedded", "data folder")] == ["ok"] * 6
+    assert "1 traces counted" in checks["fold"]["said"]
