@@ -35,7 +35,8 @@ class Outgoing:
 def dead_letter(record: Any, refused: Refused, *, partition: int, epoch: int, max_record_bytes: int) -> Outgoing:
     """Write the dead letter of a record: its bytes untouched, where it stood and what was wrong in the headers.
 
-    A value that would not fit with them is cut to half of `max_record_bytes` and marked with its size, in `eddy-cut`.
+    A value that would not fit with them is cut to half of `max_record_bytes` and marked with its size, in `eddy-cut`. What has
+    neither key nor value gets an empty key: no producer sends a record without both.
     """
     value, cut = record.value, []
     if value is not None and len(value) + ROOM_BYTES > max_record_bytes:
@@ -50,7 +51,7 @@ def dead_letter(record: Any, refused: Refused, *, partition: int, epoch: int, ma
         ("eddy-detail", refused.detail),
         *cut,
     ]
-    key = record.key[:KEY_BYTES] if record.key is not None else None
+    key = record.key[:KEY_BYTES] if record.key is not None else b"" if value is None else None
     headers = tuple((name, text.encode("utf-8", "replace")) for name, text in named)
     return Outgoing(topic=DEAD_LETTERS.name, partition=partition, key=key, value=value, headers=headers)
 

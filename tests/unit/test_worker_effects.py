@@ -75,8 +75,9 @@ def test_dead_letter_fits_whatever_the_record_was(size: int):
 
 
 def test_dead_letter_of_a_tombstone_is_one():
-    """A null value is bytes untouched too."""
-    assert dead_letter(Record(7, None, key=None), refused(reason="tombstone"), partition=0, epoch=0, max_record_bytes=20_000).value is None
+    """A null value is bytes untouched too; a producer refuses to send it without any key, which would stop the partition for ever."""
+    letters = [dead_letter(Record(7, value, key=None), refused(reason="tombstone"), partition=0, epoch=0, max_record_bytes=20_000) for value in (None, b"{")]
+    assert [(letter.key, letter.value) for letter in letters] == [(b"", None), (None, b"{")]
 
 
 def test_dead_letter_carries_a_lone_surrogate_without_failing():
