@@ -5,7 +5,9 @@ Only what the fold needs is decoded: steps, messages, metadata and all fields th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import NoReturn, TypeAlias
 
 import msgspec
@@ -33,6 +35,9 @@ REASONS: tuple[str, ...] = (
 """Why a record is refused: a closed set, label values of metrics."""
 
 TRACE_ID_MAX_CHARS = 256
+DEPTH_MAX = 500
+"""Brackets inside brackets. Python's own limit is another one in every version and at every depth of the caller's stack, and what one
+process reads and another refuses would make two states of one log."""
 SCHEMAS = range(max(1, SCHEMA - 2), SCHEMA + 1)
 MICRO, NANO, MILLI = 1_000_000, 1_000_000_000, 1_000
 
@@ -162,6 +167,8 @@ def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str]
             raise MalformedRecordError("tombstone", "the record has no value, but every record of the log says something; send a Forget to remove a trace")
         if len(value) > max_bytes:
             raise MalformedRecordError("too_large", f"the record has {len(value)} bytes, but at most {max_bytes} are read (EDDY_MAX_RECORD_BYTES)")
+        if len(value) > 2 * DEPTH_MAX and value.count(b"[") + value.count(b"{") > DEPTH_MAX:
+            _check_depth(value)
         return _read(value, classify)
     except MalformedRecordError:
         raise
@@ -171,6 +178,19 @@ def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str]
         raise MalformedRecordError("not_json", str(exc)) from exc
     except Exception as exc:
         raise MalformedRecordError("internal_error", f"{type(exc).__name__}: {exc}") from exc
+
+
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.?)*"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)).difference(b"[]{}"))
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+def _check_depth(value: bytes) -> None:
+    """Refuse what has too many brackets inside brackets; those in strings are none."""
+    brackets = _STRING.sub(b"", value).translate(None, _NO_BRACKETS)
+    depth = max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+    if depth > DEPTH_MAX:
+        raise MalformedRecordError("not_json", f"the record has brackets {depth} deep, but at most {DEPTH_MAX} are read")
 
 
 def _reason_of(message: str) -> str:

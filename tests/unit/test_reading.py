@@ -229,3 +229,29 @@ def test_classifier_that_raises_refuses_the_record(error: Exception) -> None:
 
     with pytest.raises(MalformedRecordError, match=f"internal_error: the classifier raised {type(error).__name__}"):
         read_record(b'{"trace_id": "t"}', max_bytes=100, classify=classify)
+
+
+def within(frames: int, value: bytes) -> str:
+    """Read a record with so many frames of Python's stack in use."""
+    return within(frames - 1, value) if frames else reason_or_kind(value)
+
+
+def reason_or_kind(value: bytes) -> str:
+    try:
+        return type(read_record(value, max_bytes=100_000, classify=classify_query)).__name__
+    except MalformedRecordError as exc:
+        return exc.reason
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(499, "TraceReading"), (500, "not_json"), (900, "not_json"), (950, "not_json")])
+def test_depth_of_a_record_is_judged_the_same_by_every_process(depth: int, expected: str) -> None:
+    """Python's limit of recursion leaves room for 950 brackets under a short stack and not under a long one: two workers would differ on one record."""
+    value = b'{"trace_id": "t", "metadata": ' + b"[" * depth + b"]" * depth + b"}"
+
+    assert [within(frames, value) for frames in (0, 60)] == [expected, expected]
+
+
+@pytest.mark.parametrize("query", ["[" * 1500, '[\\"{' * 700])
+def test_brackets_in_text_are_no_depth(query: str) -> None:
+    """A query may be of anything."""
+    assert reason_or_kind(json.dumps({"trace_id": "t", "query": query}).encode()) == "TraceReading"
