@@ -104,7 +104,7 @@ class Oracle:
         elif isinstance(reading, TraceReading):
             self.take_trace(reading)
         elif isinstance(reading, FeedbackReading):
-            self.take_feedback(reading)
+            self.take_feedback(reading, max(self.now_ms, record.timestamp))
         elif isinstance(reading, DecisionReading):
             self.take_decision(reading)
         elif isinstance(reading, ForgetReading):
@@ -128,8 +128,8 @@ class Oracle:
                 drawn = all(named in ("", served) for named, served in zip(known.decisions[0], trace.arm, strict=True))
         entry.drawn = int(bool(drawn))
 
-    def take_feedback(self, feedback: FeedbackReading) -> None:
-        if feedback.given_at_s * 1000 > self.now_ms + 600_000:
+    def take_feedback(self, feedback: FeedbackReading, latest_ms: int) -> None:
+        if feedback.given_at_s * 1000 > latest_ms + 600_000:
             raise MalformedRecordError("future", "")
         self.counts["feedback"] += 1
         entry = self.find(feedback.trace_id) or self.enter(feedback.trace_id)

@@ -12,8 +12,8 @@ import msgspec
 from stream.archive.blocks import BYTES, RECORDS, Block, Body, Entry, Headers, Kind
 from stream.archive.positions import Position, advance, hash_id, hash_record
 from stream.errors import MalformedRecordError
-from stream.fold.fold import FUTURE_MS
 from stream.fold.fold import LogRecord as FoldRecord
+from stream.fold.fold import is_ahead
 from stream.fold.ratings import KIND_NUMBERS
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, Reading, TraceReading, read_record
 from stream.records import Forget
@@ -143,7 +143,7 @@ class Intake:
     def note(self, pending: Pending, entry: Entry, *, log_ms: int) -> None:
         """Find out again what must be indexed of a record that is archived."""
         if (name := entry.name) is not None:
-            reading = None if entry.kind is Kind.MALFORMED else self._read(entry.value, log_ms)
+            reading = None if entry.kind is Kind.MALFORMED else self._read(entry.value, max(entry.timestamp_ms, log_ms))
             pending.note(reading, hashed=hash_id(name), seq=entry.seq, log_ms=log_ms)
 
     def _read_all(self, records: Sequence[LogRecord], log_time_ms: int) -> tuple[list[Reading | None], list[int]]:
@@ -159,15 +159,15 @@ class Intake:
             except MalformedRecordError:
                 readings.append(None)
             else:
-                readings.append(None if type(reading) is FeedbackReading and _is_ahead(reading, log_time_ms) else reading)
+                readings.append(None if type(reading) is FeedbackReading and is_ahead(reading, max(record.timestamp, log_time_ms)) else reading)
         return readings, times_ms
 
-    def _read(self, value: bytes | None, log_time_ms: int) -> Reading | None:
+    def _read(self, value: bytes | None, now_ms: int) -> Reading | None:
         try:
             reading = read_record(value, max_bytes=self._rules.max_bytes, classify=self._rules.classify)
         except MalformedRecordError:
             return None
-        return None if type(reading) is FeedbackReading and _is_ahead(reading, log_time_ms) else reading
+        return None if type(reading) is FeedbackReading and is_ahead(reading, now_ms) else reading
 
     def _forget(self, columns: _Columns) -> None:
         """Put a Forget in the place of every record of a trace that was forgotten before it."""
@@ -181,10 +181,6 @@ class Intake:
 def _unread(position: Position, records: Sequence[LogRecord]) -> Sequence[LogRecord]:
     at = position.next_physical
     return records if not records or records[0].offset >= at else [record for record in records if record.offset >= at]
-
-
-def _is_ahead(feedback: FeedbackReading, log_time_ms: int) -> bool:
-    return feedback.given_at_s * 1000 > log_time_ms + FUTURE_MS
 
 
 class _Columns:

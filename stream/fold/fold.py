@@ -20,7 +20,7 @@ from stream.reading.partitioning import partition_of, partitions_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
 
 FUTURE_MS = 600_000
-"""How far ahead of the log's time feedback may be given: clocks differ by less, and beyond it a wrong one would win over all revisions."""
+"""How far ahead of its record's time feedback may be given: clocks differ by less, and beyond it a wrong one would win over all revisions."""
 
 # Plain integers, since a member of an IntEnum is converted at every use as an index.
 _COUNT, _COST_KNOWN, _COST_NANO_USD, _LATENCY_KNOWN, _LATENCY_MS, _TOKENS_KNOWN, _TOKENS, _SUCCESSES, _FAILURES = map(int, list(Sum)[:9])
@@ -145,8 +145,25 @@ def _fold_one(state: PartitionState, record: LogRecord, partition: int, classify
     key = reading.trace_id.encode()
     if record.key != key or partition != state.number:
         return _misplaced(state, record, key)
+    if type(reading) is FeedbackReading and is_ahead(reading, max(record.timestamp, state.log_time_ms)):
+        raise _from_the_future(reading, state, record)
     _APPLY[type(reading)](state, reading, xxh3_128_digest(key)[:KEY_BYTES])
     return None
+
+
+def is_ahead(feedback: FeedbackReading, now_ms: int) -> bool:
+    """Whether feedback claims a time that has not come.
+
+    Args:
+        feedback: as read.
+        now_ms: the later of the record's own time and the log's, which stays behind after days without a record.
+    """
+    return feedback.given_at_s * 1000 > now_ms + FUTURE_MS
+
+
+def _from_the_future(feedback: FeedbackReading, state: PartitionState, record: LogRecord) -> MalformedRecordError:
+    ahead = f"given_at is {feedback.given_at_s}, the record's time {record.timestamp / 1000} and the log's {state.log_time_ms / 1000}"
+    return MalformedRecordError("future", f"{ahead}, but it may be at most {FUTURE_MS // 1000} s ahead; set the rater's clock")
 
 
 def _misplaced(state: PartitionState, record: LogRecord, key: bytes) -> Misplaced:
@@ -241,9 +258,6 @@ def _waiting_slot(state: PartitionState, key: bytes) -> int:
 
 
 def _apply_feedback(state: PartitionState, feedback: FeedbackReading, key: bytes) -> None:
-    if feedback.given_at_s * 1000 > state.log_time_ms + FUTURE_MS:
-        ahead = f"given_at is {feedback.given_at_s} and the log's time {state.log_time_ms / 1000}"
-        raise MalformedRecordError("future", f"{ahead}, but it may be at most {FUTURE_MS // 1000} s ahead; set the rater's clock")
     state.counters.feedback += 1
     slot = _waiting_slot(state, key)
     words = unpack_ratings(state.index.ratings[slot])

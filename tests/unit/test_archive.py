@@ -167,6 +167,19 @@ async def test_archive_refuses_feedback_from_the_future_as_the_fold_does(tmp_pat
     assert kinds[2] is Kind.MALFORMED
 
 
+async def test_archive_takes_feedback_after_days_of_silence_as_the_fold_does(tmp_path: Path) -> None:
+    """The record's own time counts where the log's has fallen behind; also when what was not indexed is read again."""
+    log, later_ms = Log(), START_MS + 3 * 86_400_000
+    log.trace("t1")
+    log.records.append(replace(log.feedback("t1", 0.5, given_at=later_ms / 1000), offset=1, timestamp=later_ms))
+    archive = await opened(tmp_path)
+    await archive.append({0: [log.records[0], log.records[-1]]})
+    await archive.close()
+
+    with ArchiveReader(await filled(tmp_path, Log())) as reader:
+        assert [rating.score for rating in reader.ratings("t1")] == [0.5]
+
+
 @pytest.mark.parametrize("newest_first", [True, False])
 async def test_archive_lists_by_class_agent_and_time(tmp_path: Path, newest_first: bool) -> None:
     """Over several blocks, with records of other kinds between: exactly the traces asked for, in order."""

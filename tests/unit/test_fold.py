@@ -103,6 +103,16 @@ def test_feedback_from_the_future_is_refused() -> None:
     assert (log.state.counters.feedback, log.state.counters.refused) == (1, 1)
 
 
+def test_feedback_after_days_of_silence_is_no_future() -> None:
+    """Over a weekend the log's time falls behind by more than the day that one record may move it: the record's own time counts too."""
+    log, monday_s = Log(), MIDNIGHT_MS / 1000 + 3 * 86_400
+
+    log.says(trace())
+    refused = log.says(trace("t2"), feedback("t2", given_at=monday_s + 5), at_ms=MIDNIGHT_MS + 3 * 86_400_000)
+
+    assert (refused, log.state.counters.feedback) == ([], 1)
+
+
 def test_feedback_of_too_many_raters_is_counted_and_ignored() -> None:
     """One trace with a million raters must not grow the index without bound."""
     log = Log()
