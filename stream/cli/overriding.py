@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from stream.cli.common import JsonOption, load_settings, note, print_json, run
 from stream.errors import EddyError
 from stream.records import Arm, Override
 from stream.topics import OVERRIDES
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
 
 ClassArgument = Annotated[str, typer.Argument(metavar="CLASS", help="The class, as `eddy routes` names it; `*`: every class.")]
 ArmArgument = Annotated[str, typer.Argument(metavar="ARM", help="The arm, as `eddy routes` names it: MODEL or MODEL|AGENT.")]
@@ -72,8 +76,31 @@ def _arm(name: str) -> Arm:
 def _place(override: Override, *, as_json: bool) -> None:
     from stream.cli.sending import send_record
 
-    run(send_record(load_settings(), OVERRIDES.name, override.key, override))
+    settings = load_settings()
+    run(send_record(settings, OVERRIDES.name, override.key, override))
     _done(override.key, "stands", as_json=as_json)
+    with suppress(EddyError):  # the override stands, whatever can be said of it
+        for doubt in run(_doubts(settings, override)):
+            note(doubt)
+
+
+async def _doubts(settings: Settings, override: Override) -> list[str]:
+    """Say which names may be mistyped: an override holds for what is still to come, too, so it is not refused."""
+    from stream.cli.routes import read_overview
+
+    classes = (await read_overview(settings)).report()["classes"]
+    counted = {name for entry in classes.values() for name, arm in entry["arms"].items() if arm["count"]}
+    doubts = []
+    if override.query_class not in {"*", *classes}:
+        doubts.append(f"no trace of class {override.query_class} has been counted so far; `eddy routes` shows the classes there are")
+    if override.arm is not None and not _is_among(override.arm, [Arm.parse(name) for name in counted | {arm.id for arm in settings.arms}], settings.arm_fields):
+        doubts.append(f"no trace of arm {override.arm.id} has been counted so far, and eddy.toml does not declare it; `eddy routes` shows the arms there are")
+    return doubts
+
+
+def _is_among(arm: Arm, known: list[Arm], routed: tuple[str, ...]) -> bool:
+    named = [field for field in routed if getattr(arm, field)]
+    return bool(named) and any(all(getattr(arm, field) == getattr(one, field) for field in named) for one in known)
 
 
 def _lift(override: Override, *, as_json: bool) -> None:

@@ -45,14 +45,14 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
 
 
 def with_free_ports(settings: Settings) -> tuple[Settings, dict[str, str]]:
-    """Take other ports where somebody holds the ones set; returns the settings, and what children must find in their environment."""
+    """Take free ports for those set to 0 or held by somebody else; returns the settings, and what children must find in their environment."""
     from stream.broker import free_port
 
     wanted = {name: getattr(settings, name) for name in ("learner_port", "worker_port")}
-    ports = {name: port if is_free(settings.metrics_host, port) else free_port() for name, port in wanted.items()}
+    ports = {name: port if port and is_free(settings.metrics_host, port) else free_port() for name, port in wanted.items()}
     for name, port in ports.items():
-        if port != getattr(settings, name):
-            say(f"port {getattr(settings, name)} of EDDY_{name.upper()} is taken; {port} serves instead")
+        if wanted[name] not in (0, port):
+            say(f"port {wanted[name]} of EDDY_{name.upper()} is taken; {port} serves instead")
     return settings.model_copy(update=ports), {f"EDDY_{name.upper()}": str(port) for name, port in ports.items()}
 
 

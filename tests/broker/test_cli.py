@@ -130,6 +130,21 @@ def test_overrides_stand_until_they_are_lifted(settings: Settings, eddy: Callabl
     assert left == {}
 
 
+def test_names_that_no_trace_has_are_doubted_and_stand(settings: Settings, eddy: Callable[..., tuple[int, Any, str]]) -> None:
+    """A mistyped arm would serve a whole class: the operator reads so at once; what was counted, by the fields routed over, raises no doubt."""
+    row = [60, 0, 0] + [0] * SUMS
+    row[3 + Sum.COUNT] = 1
+    arms = (ArmStatistics(arm=Arm(model="gpt-4", agent="react"), buckets=(tuple(row),)),)
+    total = PartitionStatistics(fold="f", partition=0, offset=0, log_time_ms=0, query_class="code", arms=arms)
+    send(settings, (STATISTICS.name, b"f/0/code", msgspec.json.encode(total)))
+
+    said = {words: eddy(*words) for words in (("pin", "code", "gpt-4"), ("withdraw", "gpt-4|other"), ("pin", "code", "gtp-4"), ("freeze", "coed"), ("freeze", "*"))}
+
+    assert {words: err.count("has been counted so far") for words, (_, _, err) in said.items()} == dict(zip(said, (0, 0, 1, 1, 0), strict=True))
+    assert {status for status, _, _ in said.values()} == {0}
+    assert asyncio.run(read_compacted(settings, OVERRIDES.name)).keys() == {b"pin/code", b"withdraw/gpt-4|other", b"freeze/coed", b"freeze/*"}
+
+
 def test_routes_add_up_source_partitions_and_read_to_the_true_end(settings: Settings, eddy: Callable[..., tuple[int, Any, str]]) -> None:
     """Each class is the sum over its partitions' newest totals: 10 + 32 in `a`; records sent one by one stand in batches of their own, the last included."""
     for partition, offset, count in ((0, 4, 7), (1, 9, 32), (0, 12, 10)):

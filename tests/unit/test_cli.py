@@ -11,6 +11,8 @@ import pytest
 
 from stream.cli import main
 from stream.cli.common import plain
+from stream.cli.running import with_free_ports
+from stream.settings import load
 
 NOBODY = "127.0.0.1:1"
 """An address where nothing answers: port 1 is reserved and never lent out."""
@@ -102,6 +104,15 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
     assert "EDDY_PARTITIONS" in capsys.readouterr().err
 
 
+def test_port_of_nought_is_a_free_one_that_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`eddy up` prints the page's address before its server runs: 0 would be no address."""
+    settings, environment = with_free_ports(load(worker_port=0, learner_port=0))
+
+    assert 0 not in (settings.worker_port, settings.learner_port)
+    assert environment == {"EDDY_LEARNER_PORT": str(settings.learner_port), "EDDY_WORKER_PORT": str(settings.worker_port)}
+    assert capsys.readouterr().out == ""
+
+
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An installation without Faust runs every other command, and says how to get the worker."""
     monkeypatch.setitem(sys.modules, "faust", None)
@@ -124,8 +135,6 @@ def test_help_loads_neither_faust_nor_kafka() -> None:
 
 def test_init_writes_settings_that_load_and_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The template is a working file, and a second call keeps what was edited."""
-    from stream.settings import load
-
     assert run("init") == 0
     load()
     before = (tmp_path / "eddy.toml").read_text()
