@@ -213,7 +213,11 @@ def _is_covered(needs: Coverage, positions: Mapping[int, Position]) -> bool:
 
 async def _replace(database: aiosqlite.Connection, topic: str, partition: int, records: Mapping[bytes | None, LogRecord]) -> None:
     await database.executemany("DELETE FROM mirrored WHERE topic = ? AND partition = ? AND key = ?", [(topic, partition, key) for key in records])
-    await database.executemany(_INSERT, [_row(topic, partition, record) for record in records.values() if record.value is not None])
+    await database.executemany(_INSERT, [_row(topic, partition, record) for record in _in_order(records.values()) if record.value is not None])
+
+
+def _in_order(records: Iterable[LogRecord]) -> list[LogRecord]:
+    return sorted(records, key=lambda record: record.offset)
 
 
 def _row(topic: str, partition: int, record: LogRecord) -> tuple[object, ...]:

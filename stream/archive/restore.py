@@ -112,7 +112,7 @@ async def restore(settings: Settings, *, path: Path | None = None, progress: Pro
         tails = await _tails(database, fold)  # 2
         publisher = _Publisher(progress, await _count_mirrored(database, fold) + sum(tail.count for tail in tails))
         async with _producer(settings) as producer:  # 3
-            await publisher.publish(producer, _mirrored(database, fold))
+            await publisher.publish(producer, mirrored_records(database, fold))
             for tail in tails:
                 await publisher.publish(producer, _log(database, tail))
         await _tell(database, fold, tails, publisher)  # 4
@@ -244,8 +244,9 @@ async def _count_mirrored(database: aiosqlite.Connection, fold: str) -> int:
         return sum([count async for topic, count in cursor if _kept(topic, fold)])
 
 
-async def _mirrored(database: aiosqlite.Connection, fold: str) -> AsyncIterator[Record]:
-    query = "SELECT topic, partition, timestamp_ms, key, value, headers FROM mirrored ORDER BY topic, partition, offset, id"
+async def mirrored_records(database: aiosqlite.Connection, fold: str) -> AsyncIterator[Record]:
+    """Read what is mirrored in the order in which it was written: in every life of the broker offsets begin again."""
+    query = "SELECT topic, partition, timestamp_ms, key, value, headers FROM mirrored ORDER BY topic, partition, id"
     async with database.execute(query) as cursor:
         async for topic, partition, timestamp_ms, key, value, headers in cursor:
             if _kept(topic, fold):

@@ -65,7 +65,7 @@ CREATE TABLE mirrored (
     id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL,
     key BLOB, value BLOB, headers BLOB);
 CREATE INDEX mirrored_by_key ON mirrored (topic, partition, key);
-CREATE INDEX mirrored_by_offset ON mirrored (topic, partition, offset);
+CREATE INDEX mirrored_by_place ON mirrored (topic, partition, id);
 """
 
 

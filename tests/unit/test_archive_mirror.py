@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from stream.archive.mirror import Mirror, coverage_of, unpack_headers
+from stream.archive.restore import mirrored_records
 from stream.fold.parts import KEY
 from stream.records import PartitionStatistics
 from stream.topics import CYCLES, DAY_MS, DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS
@@ -127,6 +128,22 @@ async def test_mirror_reads_on_where_it_is_written(tmp_path: Path) -> None:
     await opened(tmp_path, mirror=successor)
 
     assert (reads_on_at, successor.read_from(CHANGELOG, 0), successor.read_from(ROUTING.name, 0)) == (2, 1, 0)
+
+
+async def test_mirror_gives_a_log_back_in_its_order_in_every_life(tmp_path: Path) -> None:
+    """A restored topic begins at offset 0 again, without what has expired: offsets of two lives say nothing about each other."""
+    archive = await opened(tmp_path, mirror=(mirror := Mirror("f")))
+    for said in (b"ab", b"cd"):
+        values = [bytes([letter]) for letter in said]
+        mirror.offer(CYCLES.name, 0, [Record(offset, START_MS, b"cycle", value) for offset, value in enumerate(values, 2)])
+        keyed = zip((b"k", b"l", b"k"), [*values, b"!"], strict=True)
+        mirror.offer(OVERRIDES.name, 0, [Record(offset, START_MS, key, value) for offset, (key, value) in enumerate(keyed, 2)])
+        await archive.append({})
+
+    restored = [(record.topic, record.value) async for record in mirrored_records(archive._database, "f")]
+
+    assert [value for topic, value in restored if topic == CYCLES.name] == [b"a", b"b", b"c", b"d"]
+    assert [value for topic, value in restored if topic == OVERRIDES.name] == [b"d", b"!"], "as the topic had them: what was written last comes last"
 
 
 async def test_mirror_expires_what_its_topic_would(tmp_path: Path) -> None:
