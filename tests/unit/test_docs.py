@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from prometheus_client import REGISTRY
 
+import stream.metrics  # noqa: F401 - its metrics are registered by importing it
 from stream.cli import app
+from stream.reading.query_class import classify_query
+from stream.reading.record import read_record
 from stream.settings import load
 
 CHECKOUT = Path(__file__).parents[2]
@@ -113,6 +117,23 @@ def test_eddy_toml_of_the_readme_can_be_used(tmp_path: Path, monkeypatch: pytest
     settings = load()
 
     assert ([arm.id for arm in settings.arms], settings.default_arm, settings.arm) == (["gpt-4", "gpt-3.5"], "gpt-4", "model")
+
+
+def test_metrics_that_pages_name_exist() -> None:
+    """An alert on a metric that does not exist never fires."""
+    named = {match[1] for page in PAGES for snippet in snippets(page) if (match := re.fullmatch(r"(eddy_\w+)(\{.*\})?", snippet))}
+    exported = {metric.name for metric in REGISTRY.collect()}
+
+    assert len(named) > 4
+    assert {name for name in named if name.removesuffix("_total") not in exported} == set()
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```json\n(.*?)^```$", (CHECKOUT / "docs/wire-format.md").read_text(), re.MULTILINE | re.DOTALL))
+def test_record_of_the_wire_format_is_read(block: str) -> None:
+    """Whoever writes a producer from the page copies its examples."""
+    reading = read_record(block.encode(), max_bytes=1_000_000, classify=classify_query)
+
+    assert reading.trace_id == "e207e52bb9d2573a"
 
 
 def links() -> Iterator[tuple[Path, str]]:
