@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -124,12 +126,12 @@ def _print(report: dict[str, Any]) -> None:
 
 def _watch(settings: Settings, *, as_json: bool) -> None:
     try:
-        run(_follow_as_lines(settings) if as_json else _follow_as_tables(settings))
+        run(_follow_as_tables(settings) if sys.stdout.isatty() and not as_json else _follow_as_text(settings, print_json if as_json else _print))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
-async def _follow_as_lines(settings: Settings) -> None:
+async def _follow_as_text(settings: Settings, show: Callable[[dict[str, Any]], None]) -> None:
     from stream.overview import TOPICS, Overview
     from stream.topic_reader import reading
 
@@ -139,7 +141,8 @@ async def _follow_as_lines(settings: Settings) -> None:
             for record in records:
                 overview.take(record.topic, record.key, record.value)
             if (report := overview.report()) != last:
-                print_json(last := report)
+                show(last := report)
+                sys.stdout.flush()  # whoever reads a pipe must see a change when it comes
 
 
 async def _follow_as_tables(settings: Settings) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +163,25 @@ def test_routes_add_up_source_partitions_and_read_to_the_true_end(settings: Sett
     assert report["traces"] == 42
     assert report["classes"]["a"]["count"] == 42
     assert report["classes"]["a"]["arms"] == {"m": {"count": 42}}
+
+
+@pytest.mark.parametrize(("options", "sign"), [((), b"a: 5 traces"), (("--json",), b'"traces": 5')])
+def test_watched_routes_reach_a_pipe_when_they_change(settings: Settings, options: tuple[str, ...], sign: bytes) -> None:
+    """`eddy routes --watch --json | jq` must show a change as it comes, not when some kilobytes of changes have come together."""
+    row = [60, 0, 0] + [0] * SUMS
+    row[3 + Sum.COUNT] = 5
+    total = PartitionStatistics(fold="f", partition=0, offset=0, log_time_ms=0, query_class="a", arms=(ArmStatistics(arm=Arm(model="m"), buckets=(tuple(row),)),))
+
+    with subprocess.Popen([sys.executable, "-m", "stream", "routes", "--watch", *options], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as watching:
+        assert watching.stdout is not None
+        end = threading.Timer(30, watching.kill)
+        end.start()
+        send(settings, (STATISTICS.name, b"f/0/a", msgspec.json.encode(total)))
+        seen = any(sign in line for line in iter(watching.stdout.readline, b""))
+        end.cancel()
+        watching.kill()
+
+    assert seen
 
 
 def dead_letter(offset: int, reason: str, value: bytes, **more: str) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
