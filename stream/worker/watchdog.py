@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from aiokafka.errors import KafkaError
 
 from stream import metrics
-from stream.errors import StuckError
+from stream.errors import BrokerUnavailableError, StuckError
 from stream.fold.state import PartitionState
 from stream.topics import TRACES
+from stream.transport.probe import LogView, look
 from stream.worker.holdings import HeldPartition, Holdings
 
 TICK_S = 1.0
 STUCK_S = 60.0
 """Without a record folded though there are some, or a checkpoint though there is something to write. The producer's time-out is 30 s."""
+LOOK_S = 15.0
+"""Without a record folded before the log itself is asked whether it has one."""
 RECOVERING_S = 600.0
 """Longest recovery; 8 x 262,144 index rows take 4.5 s, and 24 s when they lie in many small parts."""
+
+Place: TypeAlias = tuple[str, int]
+Look: TypeAlias = Callable[[Mapping[str, Any], Mapping[Place, int]], Awaitable[Mapping[Place, LogView]]]
 
 
 class Watchdog:
@@ -26,13 +35,15 @@ class Watchdog:
     Args:
         app: the worker's.
         holdings: its partitions.
+        look: reads what a log has at an offset.
     """
 
-    def __init__(self, app: Any, holdings: Holdings) -> None:
-        self._app, self._holdings = app, holdings
+    def __init__(self, app: Any, holdings: Holdings, *, look: Look = look) -> None:
+        self._app, self._holdings, self._look = app, holdings, look
         self._moved: dict[tuple[str, int], tuple[int, float]] = {}
         self._flowing_s = time.monotonic()
         self._gauged: set[str] = set()
+        self._empty: dict[int, tuple[int, int, int]] = {}
 
     async def run(self) -> None:
         """Look, for ever.
@@ -43,8 +54,22 @@ class Watchdog:
         while True:
             await asyncio.sleep(TICK_S)
             self._gauge()
+            await self.look_for_records()
             if stuck := self.what_is_stuck():
                 raise StuckError(f"{stuck}, but a worker that works gets on; it is started again, and the log says what held it")
+
+    async def look_for_records(self) -> None:
+        """Ask the log of a partition that stands still short of its end whether there is a record: the markers of a producer's
+        transactions take offsets, and so does nothing at all.
+        """
+        for held in self._holdings:
+            state, place = held.state, (TRACES.name, held.number)
+            _, moved_s = self._moved.get(("fold", held.number), (0, time.monotonic()))
+            if self._lag(state) and time.monotonic() - moved_s > LOOK_S:
+                with suppress(BrokerUnavailableError, KafkaError):
+                    view = (await self._look(self._app.settings.client_options, {place: state.position}))[place]
+                    if view.record is None:
+                        self._empty[held.number] = state.base, state.offset, view.end
 
     def states(self) -> Mapping[int, Any]:
         """The canonical state of every partition held."""
@@ -85,7 +110,9 @@ class Watchdog:
 
     def _lag(self, state: PartitionState) -> int:
         end: int = self._app.high_watermark(TRACES.name, state.number)
-        return max(end - state.position, 0)
+        base, offset, empty_to = self._empty.get(state.number, (0, -1, 0))
+        known_empty = (base, offset) == (state.base, state.offset)
+        return max(end - max(state.position, empty_to if known_empty else 0), 0)
 
     def _gauge(self) -> None:
         held = {str(held.number): held.state for held in self._holdings}

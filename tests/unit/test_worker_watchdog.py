@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from stream.fold.checkpoint import recover
 from stream.fold.spec import FoldSpec
+from stream.transport.probe import LogView
 from stream.worker import watchdog as module
 from stream.worker.holdings import HeldPartition, Holdings
 from stream.worker.watchdog import RECOVERING_S, STUCK_S, Watchdog
@@ -38,7 +41,12 @@ class Setting:
         self.held = HeldPartition(state=state, changelog=changelog)
         holdings = Holdings()
         holdings.hold(self.held)
-        self.watchdog = Watchdog(self.app, holdings)
+        self.app.settings = SimpleNamespace(client_options={})
+        self.records: list[int] = []
+        self.watchdog = Watchdog(self.app, holdings, look=self.look)
+
+    async def look(self, _: object, offsets: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], LogView]:
+        return {place: LogView(start=0, end=self.end, record=next((at for at in self.records if at >= offset), None)) for place, offset in offsets.items()}
 
 
 @pytest.fixture
@@ -63,6 +71,20 @@ def test_worker_that_does_not_fold_is_stuck(setting: Setting):
     assert setting.watchdog.what_is_stuck() == ""
     setting.clock.advance(STUCK_S + 1)
     assert "5 records to fold" in setting.watchdog.what_is_stuck()
+
+
+async def test_log_that_ends_without_a_record_has_nothing_to_fold(setting: Setting):
+    """The marker of a committed transaction is the last offset of a quiet partition: a worker that took it for a record would end every minute."""
+    setting.end = 5
+    setting.watchdog.what_is_stuck()
+    setting.clock.advance(STUCK_S + 1)
+    await setting.watchdog.look_for_records()
+    assert setting.watchdog.what_is_stuck() == ""
+    setting.end, setting.records = 7, [5]
+    assert setting.watchdog.what_is_stuck() == "", "a record after it is not late yet"
+    setting.clock.advance(STUCK_S + 1)
+    await setting.watchdog.look_for_records()
+    assert "2 records to fold" in setting.watchdog.what_is_stuck()
 
 
 def test_worker_whose_checkpoints_hang_is_stuck(setting: Setting):
