@@ -22,7 +22,7 @@ from stream.fold.spec import FoldSpec
 from stream.health import HealthServer
 from stream.provision import changelog, provision
 from stream.settings import Settings
-from stream.topics import Topic
+from stream.topics import STATE_BYTES, Topic
 from stream.transport.chunks import ChunkSchema
 from stream.transport.consumer import install
 from stream.transport.recovery import read_again
@@ -221,7 +221,7 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "producer_acks": -1,
         "producer_linger": LINGER_S,
         "producer_max_batch_size": BATCH_BYTES,
-        "producer_max_request_size": settings.max_record_bytes + MAX_REQUEST_ROOM_BYTES,
+        "producer_max_request_size": max(STATE_BYTES, settings.max_record_bytes) + MAX_REQUEST_ROOM_BYTES,
         "producer_request_timeout": REQUEST_TIMEOUT_S,
     }
     if settings.instance:

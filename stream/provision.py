@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import BrokerUnavailableError, TopicMismatchError
 from stream.settings import Settings
-from stream.topics import TOPICS
+from stream.topics import STATE_BYTES, TOPICS
 
 REQUEST_TIMEOUT_MS = 15_000
 VISIBLE_S = 30.0
@@ -111,7 +111,8 @@ async def verify(settings: Settings, extra: Iterable[TopicPlan] = ()) -> list[Fi
 
 
 def _fitted(topic: TopicPlan, settings: Settings) -> TopicPlan:
-    config = {"max.message.bytes": str(max(KAFKA_MAX_MESSAGE_BYTES, settings.max_record_bytes + RECORD_OVERHEAD_BYTES))} | dict(topic.config)
+    least = STATE_BYTES + RECORD_OVERHEAD_BYTES if topic.config["cleanup.policy"] == "compact" else KAFKA_MAX_MESSAGE_BYTES
+    config = {"max.message.bytes": str(max(least, settings.max_record_bytes + RECORD_OVERHEAD_BYTES))} | dict(topic.config)
     if settings.replication_factor >= 3:
         config["min.insync.replicas"] = "2"
     return TopicPlan(name=topic.name, partitions=topic.partitions, config=config)

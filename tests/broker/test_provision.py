@@ -9,11 +9,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from stream.app import faust_settings
 from stream.broker import free_port
 from stream.errors import BrokerUnavailableError, TopicMismatchError
 from stream.provision import changelog, plan, provision, verify
 from stream.settings import Settings
-from stream.topics import TOPICS, TRACES
+from stream.topics import STATE_BYTES, STATISTICS, TOPICS, TRACES
 from tests.conftest import Broker
 
 CHECKPOINTS = changelog("eddy-0123456789ab-checkpoints-changelog", partitions=4)
@@ -62,6 +63,21 @@ async def test_another_partition_count_is_refused_before_anything_is_created(fre
         await provision(make_settings(fresh_broker.bootstrap))
 
     assert set(await partitions(fresh_broker.bootstrap)) == {TRACES.name}
+
+
+async def test_state_may_be_larger_than_records_may(fresh_broker: Broker, make_settings: Callable[..., Settings]) -> None:
+    """A small limit on others' records must not keep a worker from writing the totals of a class with many arms: it would end, and end again."""
+    settings = make_settings(fresh_broker.bootstrap, max_record_bytes=20_000)
+    await provision(settings, [CHECKPOINTS])
+    producer = AIOKafkaProducer(bootstrap_servers=fresh_broker.bootstrap, max_request_size=faust_settings(settings)["producer_max_request_size"])
+    await producer.start()
+
+    try:
+        sent = [await producer.send_and_wait(topic, b"x" * STATE_BYTES, b"key", 0) for topic in (STATISTICS.name, CHECKPOINTS.name)]
+    finally:
+        await producer.stop()
+
+    assert [record.offset for record in sent] == [0, 0]
 
 
 async def test_verify_names_what_is_missing_and_changes_nothing(fresh_broker: Broker, make_settings: Callable[..., Settings]) -> None:
