@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -172,7 +173,9 @@ def test_watched_routes_reach_a_pipe_when_they_change(settings: Settings, option
     row[3 + Sum.COUNT] = 5
     total = PartitionStatistics(fold="f", partition=0, offset=0, log_time_ms=0, query_class="a", arms=(ArmStatistics(arm=Arm(model="m"), buckets=(tuple(row),)),))
 
-    with subprocess.Popen([sys.executable, "-m", "stream", "routes", "--watch", *options], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as watching:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "stream", "routes", "--watch", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=buffered, cwd=Path(__file__).parents[2]) as watching:
         assert watching.stdout is not None
         end = threading.Timer(30, watching.kill)
         end.start()
