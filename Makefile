@@ -2,13 +2,17 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-kafka check lock clean
+.PHONY: help venv demo test test-kafka check bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 DEMO_S ?=
 TESTS ?=
+
+BENCH := $(VENV)/bench
+BENCHMARKS := throughput latency recovery scale router archive
+BENCH_OPTIONS ?=
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +34,9 @@ check: venv ## ruff, mypy, import-linter, and the page that shows the topology
 	$(BIN)/lint-imports
 	diff -u docs/topology.md <($(BIN)/python -m stream topology)
 
+bench: venv $(BENCH)/bench.stamp ## measure all of docs/benchmarks.md anew, two hours; BENCH_OPTIONS="--quick --broker embedded" tries it out
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(BENCH_OPTIONS) || exit 1; done
+
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 LOCKED := --extra worker --extra embedded pyproject.toml requirements/build.in
 
@@ -38,6 +45,7 @@ lock: venv ## resolve requirements/*.lock anew; UPGRADE=1 takes the newest of ev
 	$(LOCK) --constraint requirements/dev.lock $(LOCKED) --output-file requirements/demo.lock
 	$(LOCK) --constraint requirements/dev.lock --extra train $(LOCKED) --output-file requirements/train.lock
 	$(LOCK) --constraint requirements/dev.lock $(LOCKED) requirements/beside.in --output-file requirements/beside.lock
+	$(LOCK) $(if $(UPGRADE),--upgrade) requirements/bench.in --output-file requirements/bench.lock
 	@! grep --line-number '://' requirements/*.lock || { echo 'a lock file names an address, but none may: remove the line, and the option that wrote it'; exit 1; }
 
 clean: ## remove what was built and fetched, .venv included; data folders stay
@@ -61,4 +69,11 @@ $(VENV)/demo.stamp: requirements/demo.lock pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/demo.stamp | $(BIN)/python
 	@echo 'installing what requirements/dev.lock pins'
 	@$(PIP) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+# Quix Streams and Bytewax, beside which Eddy is measured: their pins need not agree with Eddy's.
+$(BENCH)/bench.stamp: requirements/bench.lock | $(BIN)/python
+	@echo 'installing what requirements/bench.lock pins'
+	@$(BIN)/python -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r requirements/bench.lock
 	@touch $@

@@ -109,7 +109,8 @@ def _asked(path: Path, keys: list[str], options: Options) -> dict[str, float | i
     """Time of queries, in ms, median and p99."""
     rng, times = random.Random(2), options.size(QUERIES, QUICK_QUERIES)
     with ArchiveReader(path) as reader:
-        first_100: Callable[[], object] = lambda: [trace for _, trace in zip(range(100), reader.traces(query_class=f"class-{rng.randrange(8):04}"), strict=False)]
+        def first_100() -> object:
+            return [trace for _, trace in zip(range(100), reader.traces(query_class=f"class-{rng.randrange(8):04}"), strict=False)]
         figures = _query("by_id", times, lambda: reader.trace(rng.choice(keys)))
         figures |= _query("newest_100_of_class", max(10, times // 20), first_100)
         figures |= _query("count_of_class", max(5, times // 200), lambda: reader.count(query_class=f"class-{rng.randrange(8):04}"))

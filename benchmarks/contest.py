@@ -218,8 +218,7 @@ async def new_worker(where: Ground, **fields: object) -> Service:
     """Make a worker, not started, whose fold nobody has had before and which is the active one."""
     number = next(_lives)
     fields = {"keep_days": 32 + number, "instance": f"bench-{number}"} | fields
-    settings = where.settings.model_copy(update={"keep_days": fields["keep_days"]})
-    await activate(where, FoldSpec.of(settings).id)
+    await activate(where, FoldSpec.of(where.settings.model_copy(update=fields)).id)
     return Service("worker", where.folder / f"worker-{number}", where.environ(**fields))
 
 

@@ -36,7 +36,7 @@ async def profile_worker(course: Course, seconds: float) -> None:
     """Let a worker fold the topic under py-spy, and say where its time goes."""
     program = find_py_spy()
     if program is None:
-        say("py-spy is not installed, so there is no profile; `make bench-venv` installs it")
+        say("py-spy is not installed, so there is no profile; `make bench` installs it")
         return
     worker = await new_worker(course.where)
     worker.start()

@@ -8,6 +8,7 @@ All of them read the same topic on the same broker, in turn; every ratio is the 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,10 +61,16 @@ async def _pair(options: Options, scenario: str, suffix: str) -> Figures:
 
 def _others() -> list[OtherLoop]:
     others = [OtherLoop("naive_faust")]
-    if BENCH_PYTHON.exists():
-        return [*others, OtherLoop("quix", str(BENCH_PYTHON)), OtherLoop("bytewax_flow", str(BENCH_PYTHON))]
-    say(f"{BENCH_PYTHON} is not there, so Quix Streams and Bytewax are left out; `make bench-venv` installs them")
+    for name, package in (("quix", "quixstreams"), ("bytewax_flow", "bytewax")):
+        if _is_installed(package):
+            others.append(OtherLoop(name, str(BENCH_PYTHON)))
+        else:
+            say(f"{package} is not installed in {BENCH_PYTHON.parents[1]}, so it is left out; `make bench` installs it where there is a wheel for this Python")
     return others
+
+
+def _is_installed(package: str) -> bool:
+    return BENCH_PYTHON.exists() and subprocess.run([BENCH_PYTHON, "-c", f"import {package}"], check=False, capture_output=True).returncode == 0
 
 
 async def _course(options: Options, scenario: str, contestants: Sequence[Contestant], *, once: frozenset[str] = frozenset()) -> dict[str, list[Run]]:

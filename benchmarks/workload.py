@@ -104,7 +104,7 @@ class _Writer:
         arm = rng.randrange(scenario.arms)
         return encode(self._class() | {
             "type": "trace", "schema": 1, "trace_id": key.decode(), "agent": "react", "model": f"model-{arm}", "engine": "vllm",
-            "steps": [self._step() for _ in range(3)], "result": self._text(300), "outcome": OUTCOMES[rng.randrange(4)],
+            "steps": [self._step() for _ in range(3)], "result": self._text(160), "outcome": OUTCOMES[rng.randrange(4)],
             "started_at": self.now_s, "ended_at": self.now_s + 1.5, "total_tokens": rng.randrange(100, 4_000), "total_latency_seconds": rng.randrange(100, 9_000) / 1000,
             "metadata": {"origin": self._text(40)}, "cost_usd": rng.randrange(1, 90_000) / 1e6, "session_id": self._text(16),
         })  # fmt: skip
@@ -121,8 +121,8 @@ class _Writer:
 
     def _step(self) -> dict[str, Any]:
         return {
-            "step_type": "tool_call", "timestamp": self.now_s, "duration_seconds": 0.25, "input": {"tool": "bash", "arguments": {"command": self._text(60)}},
-            "output": {"success": True, "result": self._text(70)}, "metadata": {},
+            "step_type": "tool_call", "timestamp": self.now_s, "duration_seconds": 0.25, "input": {"tool": "bash", "arguments": {"command": self._text(48)}},
+            "output": {"success": True, "result": self._text(50)}, "metadata": {},
         }  # fmt: skip
 
     def _text(self, length: int) -> str:
