@@ -17,6 +17,7 @@ import faust.streams
 from aiokafka.admin import AIOKafkaAdminClient
 from faust.types.tuples import TP
 
+from stream import metrics
 from stream.errors import MissingExtraError, SettingsError
 from stream.fold.spec import FoldSpec
 from stream.health import HealthServer
@@ -166,6 +167,7 @@ def create_app(settings: Settings) -> WorkerApp:
         address_file=settings.data_dir / "worker.json",
         is_live=watchdog.what_is_stuck,
         is_ready=watchdog.what_is_missing,
+        metrics=metrics.WORKER,
         states=watchdog.states if settings.expose_state else None,
     )
     return app

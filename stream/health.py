@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
 Check = Callable[[], str]
 """Says what is wrong, in a few words; empty: nothing is."""
@@ -24,6 +24,7 @@ class HealthServer:
         address_file: where host and port are written once it listens.
         is_live: what is wrong so that the process should be restarted.
         is_ready: what keeps it from working.
+        metrics: the process's own; what the Python runtime and a user's code register for themselves is served beside them.
         states: the canonical state of each partition held, by number; None where it is not to be seen.
         mount: adds what else is to be served.
     """
@@ -36,12 +37,13 @@ class HealthServer:
         address_file: Path,
         is_live: Check,
         is_ready: Check,
+        metrics: CollectorRegistry,
         states: Callable[[], Mapping[int, Any]] | None = None,
         mount: Callable[[web.Application], object] | None = None,
     ) -> None:
-        self._host, self._port, self._address_file, self._states = host, port, address_file, states
+        self._host, self._port, self._address_file, self._metrics, self._states = host, port, address_file, metrics, states
         self._application = web.Application()
-        self._application.add_routes([web.get("/metrics", _metrics), web.get("/live", _checked(is_live)), web.get("/ready", _checked(is_ready))])
+        self._application.add_routes([web.get("/metrics", self._scrape), web.get("/live", _checked(is_live)), web.get("/ready", _checked(is_ready))])
         if states is not None:
             self._application.router.add_get("/state", self._state)
         if mount is not None:
@@ -64,6 +66,9 @@ class HealthServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def _scrape(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(REGISTRY) + generate_latest(self._metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     async def _state(self, request: web.Request) -> web.Response:
         """Canonical states: of one partition with `?partition=N`, of all that are held without."""
         held = self._states() if self._states is not None else {}
@@ -73,10 +78,6 @@ class HealthServer:
         if not wanted.isdigit() or int(wanted) not in held:
             return web.json_response({"error": f"partition {wanted!r} is not held here, but only these are: {sorted(held)}"}, status=404)
         return web.json_response(held[int(wanted)])
-
-
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _checked(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -265,6 +265,7 @@ async def _served(settings: Settings, learner: Learner) -> AsyncIterator[None]:
         address_file=settings.data_dir / "learner.json",
         is_live=learner.stalled,
         is_ready=lambda: learner.problem,
+        metrics=metrics.LEARNER,
         mount=lambda app: _mount_page(app, settings, learner),
     )
     await server.start()
