@@ -19,10 +19,13 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from stream import leash
 from stream.errors import BrokerUnavailableError, MissingExtraError, NotOwnedError
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
 
 HOST = "127.0.0.1"
 PORTS = range(19_092, 29_092)
@@ -182,6 +185,13 @@ def remembered_port(data_dir: Path) -> int | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return int(json.loads((data_dir / "broker.json").read_text())["port"])
     return None
+
+
+def with_local_broker(settings: Settings) -> Settings:
+    """Where nobody has named a broker, take the one that `eddy up` left in the data folder."""
+    if "bootstrap" in settings.model_fields_set or (port := remembered_port(settings.data_dir)) is None:
+        return settings
+    return settings.model_copy(update={"bootstrap": f"{HOST}:{port}"})
 
 
 async def answers(host: str, port: int, *, within_s: float = 1.0) -> bool:

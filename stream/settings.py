@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import SettingsError as UnreadableValueError
 
 from stream.errors import SettingsError
+
+OTHERS = re.compile(r"EDDY_DATA|EDDY_TEST_\w+")
+"""Variables that begin like a setting's and are others'."""
 
 
 class DeclaredArm(BaseModel, extra="forbid"):
@@ -155,3 +162,23 @@ def load(**given: Any) -> Settings:
     except ValidationError as exc:
         faults = "; ".join(f"{'EDDY_' + '__'.join(map(str, fault['loc'])).upper() if fault['loc'] else 'settings'}: {fault['msg']}" for fault in exc.errors())
         raise SettingsError(f"{exc.error_count()} setting(s) cannot be used: {faults}; correct them in the environment or in eddy.toml") from exc
+    except UnreadableValueError as exc:
+        raise SettingsError(f"a setting cannot be used ({exc}), but what is not one word or number must be JSON; correct it in the environment") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"eddy.toml cannot be read ({exc}), but it must be TOML; correct it there, or begin anew with `eddy init --force`") from exc
+    except OSError as exc:
+        raise SettingsError(f"eddy.toml cannot be opened ({exc.strerror}), but it is in this folder; make it readable, or take it away") from exc
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Find the variables that look like settings and are none: a typing error would go unnoticed else.
+
+    Example:
+        >>> unknown_variables(["EDDY_PARTITIONS", "EDDY_PARTITION", "HOME", "EDDY_TEST_BROKER"])
+        ['EDDY_PARTITION']
+    """
+    return sorted(name for name in environment if name.startswith("EDDY_") and not OTHERS.fullmatch(name) and _field_of(name) not in Settings.model_fields)
+
+
+def _field_of(variable: str) -> str:
+    return variable.removeprefix("EDDY_").partition("__")[0].lower()

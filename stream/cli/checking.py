@@ -25,7 +25,7 @@ arm = "model"
 # The arm that serves while nothing is known; declare it below.
 # default_arm = "small-model"
 
-# Ceilings per request, averaged over the traffic.
+# Ceilings per request, averaged over the traffic: declared only, for no policy holds them yet.
 # max_cost_usd = 0.002
 # max_latency_s = 5.0
 
@@ -35,7 +35,7 @@ exploration_share = 0.05
 # How much of a query is kept in the log: "full", "hashed" or "none".
 query_text = "full"
 
-# The arms there are; leave them out, and they are learned from the traces.
+# The arms there are; leave them out, and they are learned from the traces. Prices are declared only: no policy uses them yet.
 # [[arms]]
 # id = "small-model"
 # usd_per_million_input_tokens = 0.15

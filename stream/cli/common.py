@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -29,12 +30,24 @@ def load_settings(**given: Any) -> Settings:
     Raises:
         SettingsError: a setting cannot be used.
     """
-    from stream.broker import HOST, remembered_port
+    from stream.broker import with_local_broker
     from stream.settings import load
 
-    settings = load(**{name: value for name, value in given.items() if value is not None})
-    if "bootstrap" not in settings.model_fields_set and (port := remembered_port(settings.data_dir)) is not None:
-        return settings.model_copy(update={"bootstrap": f"{HOST}:{port}"})
+    return with_local_broker(load(**{name: value for name, value in given.items() if value is not None}))
+
+
+def checked_settings(**given: Any) -> Settings:
+    """Read the settings for a process that is to run on them, and name on stderr what of them has no effect.
+
+    Raises:
+        SettingsError: a setting cannot be used, or names a policy or a classifier that is not there.
+    """
+    from stream.preflight import check, doubts
+
+    settings = load_settings(**given)
+    check(settings)
+    for doubt in doubts(settings, os.environ):
+        note(doubt)
     return settings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stream.errors import BrokerUnavailableError, EddyError
+from stream.errors import BrokerUnavailableError, EddyError, SettingsError
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -40,7 +41,7 @@ class Check:
 
 async def diagnose(settings: Settings) -> list[Check]:
     """Look at everything; what cannot be looked at because the broker is away is left out."""
-    checks = [_python(), _packages(), *_extras(), *_data_folder(settings.data_dir)]
+    checks = [_python(), _packages(), *_extras(), *_settings(settings), *_data_folder(settings.data_dir)]
     broker = await _broker(settings)
     checks.append(broker)
     if broker.state != "error":
@@ -89,6 +90,17 @@ def _extra(name: str, modules: tuple[str, ...]) -> Check:
     return Check(
         name=f"extra {name}", state="ok" if name == "train" else "warning", said=f"not installed; needed for {NEEDED_FOR[name]}", remedy=f"pip install 'eddy-loop[{name}]'"
     )
+
+
+def _settings(settings: Settings) -> list[Check]:
+    from stream.preflight import check, doubts
+
+    said = [Check(name="settings", state="warning", said=doubt, remedy="take it away, or correct its name") for doubt in doubts(settings, os.environ)]
+    try:
+        check(settings)
+    except SettingsError as exc:
+        return [Check(name="settings", state="error", said=str(exc), remedy="correct it in the environment or in eddy.toml"), *said]
+    return said or [Check(name="settings", state="ok", said="all can be used")]
 
 
 def _data_folder(folder: Path) -> list[Check]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stream.cli.common import JsonOption, load_settings, note, print_json, run
+from stream.cli.common import JsonOption, checked_settings, note, print_json, run
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def rebuild(
     """
     from stream.cli.rebuilding import rebuild_fold
 
-    report = run(rebuild_fold(load_settings(), start_worker=not no_worker, quiet=as_json))
+    report = run(rebuild_fold(checked_settings(), start_worker=not no_worker, quiet=as_json))
     if as_json:
         print_json(report)
     elif report["was_active"]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stream.cli.common import FAILED, load_settings, run
+from stream.cli.common import FAILED, checked_settings, run
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +28,7 @@ def up(
     from stream.cli.running import run_up
 
     given = {"bootstrap": broker, "data_dir": data_dir}
-    run(run_up(load_settings(**given), embedded=broker is None, workers=workers))
+    run(run_up(checked_settings(**given), embedded=broker is None, workers=workers))
 
 
 def worker() -> None:
@@ -38,7 +38,7 @@ def worker() -> None:
     """
     from stream.app import run_worker
 
-    run_worker(load_settings())
+    run_worker(checked_settings())
 
 
 def learner() -> None:
@@ -48,7 +48,7 @@ def learner() -> None:
     """
     from stream.learner import main
 
-    main(load_settings())
+    main(checked_settings())
 
 
 def demo(

@@ -104,6 +104,42 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
     assert "EDDY_PARTITIONS" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["up", "worker", "learner", "rebuild"])
+@pytest.mark.parametrize(("variable", "known"), [("EDDY_POLICY", "thompson, learned, heuristic, static"), ("EDDY_CLASSIFIER", "['seed'")])
+def test_process_is_refused_a_name_that_nothing_stands_behind(command: str, variable: str, known: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker would end on it and be started again for ever; the operator reads at once what there is."""
+    monkeypatch.setenv(variable, "there-is-none")
+
+    assert run(command) == 1
+
+    said = capsys.readouterr().err
+    assert known in said
+    assert said.count("\n") == 1
+
+
+def test_doctor_names_settings_that_do_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A typing error and a ceiling that no policy holds look like settings that work; the tests' own variables are none."""
+    for name in ("EDDY_PARTITION", "EDDY_TEST_BROKER", "EDDY_DATA"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("EDDY_MAX_COST_USD", "0.01")
+    monkeypatch.setenv("EDDY_POLICY", "there-is-none")
+
+    run("doctor", "--json")
+
+    found = [(check["state"], check["said"].split()[0]) for check in json.loads(capsys.readouterr().out)["checks"] if check["name"] == "settings"]
+    assert found == [("error", "policy"), ("warning", "EDDY_PARTITION"), ("warning", "max_cost_usd")]
+
+
+@pytest.mark.parametrize("content", [b"partitions = = 4", b"\xff\xfe"])
+def test_file_of_settings_that_is_not_toml_is_named(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A slip in the file ends every command; it must say which file, not show the parser's traceback."""
+    (tmp_path / "eddy.toml").write_bytes(content)
+
+    assert run("routes") == 1
+
+    assert "eddy.toml cannot be read" in capsys.readouterr().err
+
+
 def test_port_of_nought_is_a_free_one_that_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """`eddy up` prints the page's address before its server runs: 0 would be no address."""
     settings, environment = with_free_ports(load(worker_port=0, learner_port=0))
@@ -148,6 +184,7 @@ def test_init_writes_settings_that_load_and_replaces_nothing(tmp_path: Path, cap
 def test_settings_find_the_broker_that_up_left_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one machine nobody has to copy an address; a named broker outranks the remembered one."""
     from stream.cli.common import load_settings
+    from stream.client.connection import settings_of
 
     (tmp_path / ".eddy").mkdir()
     (tmp_path / ".eddy" / "broker.json").write_text('{"port": 23456}')
@@ -156,6 +193,8 @@ def test_settings_find_the_broker_that_up_left_in_the_data_folder(tmp_path: Path
     monkeypatch.delenv("EDDY_BOOTSTRAP")
 
     assert load_settings().bootstrap == "127.0.0.1:23456"
+    assert settings_of(None, None).bootstrap == "127.0.0.1:23456", "clients look where commands look"
+    assert settings_of("elsewhere:9092", None).bootstrap == "elsewhere:9092"
 
 
 def test_plain_keeps_control_characters_from_the_terminal() -> None:
