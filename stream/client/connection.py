@@ -74,14 +74,17 @@ class KafkaWire:
 def settings_of(bootstrap: str | None, settings: Settings | None) -> Settings:
     """Take the settings given, or read them; an address given outranks both.
 
+    Where nobody has named a broker, it is the one of an `eddy up` in the same folder, as for the commands.
+
     Raises:
         SettingsError: they cannot be used.
     """
     if settings is not None:
         return settings if bootstrap is None else settings.model_copy(update={"bootstrap": bootstrap})
+    from stream.broker import with_local_broker
     from stream.settings import load
 
-    return load() if bootstrap is None else load(bootstrap=bootstrap)
+    return with_local_broker(load()) if bootstrap is None else load(bootstrap=bootstrap)
 
 
 async def open_wire(settings: Settings, topic: str) -> KafkaWire:
