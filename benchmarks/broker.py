@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stream.broker import EmbeddedBroker
 from stream.provision import provision
-from stream.settings import Settings
+from stream.settings import Settings, load
 from tests.kafka.broker import KafkaBroker
 
 PARTITIONS = 8
@@ -50,7 +50,7 @@ async def ground(kind: str, folder: Path, *, partitions: int = PARTITIONS, prope
     """
     broker = KafkaBroker(folder / "kafka", properties=properties) if kind == "kafka" else EmbeddedBroker(folder / "broker")
     bootstrap = await broker.start()
-    settings = Settings(bootstrap=bootstrap, partitions=partitions, data_dir=folder, **SETTINGS_OF[kind])
+    settings = load(bootstrap=bootstrap, partitions=partitions, data_dir=folder, **SETTINGS_OF[kind])
     try:
         await provision(settings)
         assert broker.pid is not None

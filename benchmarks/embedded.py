@@ -17,7 +17,7 @@ from benchmarks.fill import fill
 from benchmarks.processes import Program, Service, say
 from stream.broker import remembered_port
 from stream.draining import is_drained
-from stream.settings import Settings
+from stream.settings import load
 
 READY_S = DRAIN_S = 180.0
 
@@ -50,7 +50,7 @@ class Loop:
     @property
     def where(self) -> Ground:
         """Its broker, as a publisher meets it."""
-        settings = Settings(bootstrap=f"127.0.0.1:{remembered_port(self.folder)}", data_dir=self.folder, **SETTINGS_OF["embedded"])
+        settings = load(bootstrap=f"127.0.0.1:{remembered_port(self.folder)}", data_dir=self.folder, **SETTINGS_OF["embedded"])
         return Ground(kind="embedded", pid=self._up.pid, folder=self.folder, settings=settings)
 
     def kill(self) -> None:

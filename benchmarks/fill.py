@@ -47,7 +47,8 @@ async def publish(options: argparse.Namespace) -> None:
 
 async def _publish(producer: AIOKafkaProducer, log: Iterator[Item], options: argparse.Namespace) -> None:
     step = max(1, int(options.per_second * SLICE_S)) if options.per_second else RECORDS
-    began_s, said_s, done, open_futures = time.monotonic(), 0.0, 0, []
+    began_s, said_s, done = time.monotonic(), 0.0, 0
+    open_futures: list[asyncio.Future[object]] = []
     while batch := list(islice(log, step)):
         sent = await _send(producer, batch, options.partitions)
         done += len(batch)

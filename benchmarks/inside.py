@@ -14,7 +14,7 @@ from stream.fold.fold import fold
 from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
 from stream.reading.query_class import classifier
-from stream.settings import Settings
+from stream.settings import load
 
 BEGIN_MS = 1_700_000_000_000
 
@@ -49,7 +49,7 @@ class Partition:
     """
 
     def __init__(self, **fields: object) -> None:
-        self.spec = FoldSpec.of(Settings(partitions=1, **fields))
+        self.spec = FoldSpec.of(load(partitions=1, **fields))
         self.state = PartitionState(0, self.spec)
         self.changelog = Changelog(horizon=self.spec.horizon)
         self.parts: dict[bytes, bytes] = {}

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -69,7 +70,7 @@ class Program:
     def __init__(self, name: str, command: Sequence[str], *, folder: Path, environ: Mapping[str, str] | None = None) -> None:
         self.name, self.folder = name, folder
         self._command, self._environ = list(command), os.environ | dict(environ or {})
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -87,8 +88,8 @@ class Program:
     def start(self, **options: int) -> None:
         """Start it."""
         with self.log_path.open("ab") as log:
-            given = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | options
-            self._process = leash.start(self._command, env=self._environ, text=True, **given)
+            given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | options
+            self._process = leash.start(self._command, env=self._environ, **given)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -124,7 +125,7 @@ class Script(Program):
         assert self._process is not None
         assert self._process.stdout is not None
         while line := await asyncio.to_thread(self._process.stdout.readline):
-            if line.startswith('{"records"'):
+            if line.startswith(b'{"records"'):
                 said = json.loads(line)
                 yield Sample(said["records"], said["at"])
         self._process.wait()

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import psutil
@@ -134,7 +135,7 @@ def _shape(scenario: Scenario, traces: int) -> Figures:
     fold_s = checkpoint_s = 0.0
     since = 0
     for chunk in chunks(iter(records), CHUNK):
-        fold_s += timed(lambda chunk=chunk: partition.fold(chunk))
+        fold_s += timed(partial(partition.fold, chunk))
         since += len(chunk)
         if since >= CHECKPOINT_EVERY:
             since = 0
