@@ -45,6 +45,8 @@ MICRO, NANO, MILLI = 1_000_000, 1_000_000_000, 1_000
 COST_MAX_USD = 1e6
 LATENCY_MAX_S = 1e7
 TOKENS_MAX = 10**12
+SPOKEN_MAX = 1e300
+"""A sender's integer may be greater than every float, and such a one cannot be formatted."""
 
 
 class TraceReading(msgspec.Struct, frozen=True, gc=False):
@@ -315,5 +317,6 @@ def _refuse_quantities(trace: _Trace) -> NoReturn:
         ("total_tokens", trace.total_tokens, TOKENS_MAX),
     ):
         if not 0 <= amount <= greatest:
-            raise MalformedRecordError("out_of_range", f"{field} is {amount:.40g}, but it lies in [0, {greatest:g}]; 0 or absent is unknown")
+            said = f"{amount:.40g}" if abs(amount) < SPOKEN_MAX else "of more than 300 digits"
+            raise MalformedRecordError("out_of_range", f"{field} is {said}, but it lies in [0, {greatest:g}]; 0 or absent is unknown")
     raise MalformedRecordError("wrong_type", f"total_tokens is {trace.total_tokens}, but tokens come whole")

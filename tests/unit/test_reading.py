@@ -192,6 +192,8 @@ def test_other_types_are_read_whatever_else_their_sender_adds() -> None:
         (trace(agent=".hidden"), "bad_agent"),
         (trace(cost_usd=-1), "out_of_range"),
         (trace(total_tokens=10**30), "out_of_range"),
+        (trace(total_tokens=10**400), "out_of_range"),
+        (trace(total_tokens=-(10**400)), "out_of_range"),
         (trace(total_latency_seconds=1e9), "out_of_range"),
         (trace(decision={"kind": "drawn", "arm": {}, "propensity": 0}), "out_of_range"),
         ({"type": "feedback", "trace_id": "t", "rater": "r", "rater_kind": "judge", "score": 42, "given_at": 5}, "out_of_range"),
@@ -202,6 +204,27 @@ def test_bad_record_is_refused_with_its_reason(body: Any, reason: str) -> None:
     """P4: the reason is a label of a metric, so it comes from a closed set."""
     assert reason_of(body) == reason
     assert reason in REASONS
+
+
+ODD = ["9" * 400, "-" + "9" * 400, "9" * 1_900, "1e308", "-1e308", "1e-400", "1e400", "-0.0", "18446744073709551616", "0.5", "null", "true", "[]", "{}"]
+ODD += ['""', '"\\ud800"', '"\\u0000"', '"*"', '{"arm": {"model": "\\udc00"}}', '{"kind": "drawn", "arm": {}, "propensity": ' + "9" * 400 + "}"]
+WHOLE = {
+    "trace": {"trace_id": "t"},
+    "feedback": {"trace_id": "t", "rater": "r", "rater_kind": "human", "score": 1, "given_at": 5},
+    "decision": {"trace_id": "t", "kind": "drawn", "arm": {"model": "m"}, "propensity": 0.5},
+    "forget": {"trace_id": "t"},
+}
+FIELDS = """trace_id schema query agent model outcome feedback total_tokens total_latency_seconds cost_usd decision query_class
+    rater rater_kind score given_at arm propensity kind config_version adapter""".split()
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("field", FIELDS)
+def test_senders_fault_is_never_called_ours(field: str, kind: str) -> None:
+    """`internal_error` sends an operator to look for a fault of Eddy's; no value of any field, however odd, may end as one."""
+    bodies = {odd: json.dumps({"type": kind, **WHOLE[kind], field: "HERE"}).replace('"HERE"', odd).encode() for odd in ODD}
+
+    assert [odd for odd, body in bodies.items() if reason_or_kind(body) == "internal_error"] == []
 
 
 @pytest.mark.parametrize("answer", [None, 5, "", "x" * 300, "a\x00b", "\ud800"])
