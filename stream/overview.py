@@ -13,13 +13,11 @@ from typing import Any
 import msgspec
 
 from stream.fold.totals import Sum
-from stream.records import Arm, Override, PartitionStatistics, RoutingUpdate
+from stream.records import ANY_CLASS, Arm, Override, PartitionStatistics, RoutingUpdate
 from stream.topics import OVERRIDES, ROUTING, STATISTICS
 
 TOPICS = (STATISTICS.name, ROUTING.name, OVERRIDES.name)
 """What an overview is made of."""
-ANY_CLASS = "*"
-"""Key of the update that routers draw from for a class without one."""
 FIRST_SUM = 3
 """Place of the first sum in a bucket's row, behind width, start and drawn."""
 

@@ -12,6 +12,11 @@ import msgspec
 SCHEMA = 1
 """Version of every record's schema; a reader takes this one and the two before it, as they come to be."""
 
+ANY_CLASS = "*"
+"""The name that stands for every class: key of the update for classes without one of their own, and class of overrides that hold for all."""
+OVERFLOW = "~overflow"
+"""Name of the class, and model of the arm, that take what is beyond a partition's caps."""
+
 RaterKind = Literal["human", "judge", "program"]
 DecisionKind = Literal["drawn", "sticky", "fallback", "pinned"]
 ArmState = Literal["active", "exploring", "canary", "shadow", "withdrawn"]
@@ -214,8 +219,7 @@ class Override(Record, frozen=True, kw_only=True):
     """An operator's word over what is learned; a tombstone under its key lifts it."""
 
     kind: OverrideKind
-    query_class: str = "*"
-    """The class it holds for; `*`: every class."""
+    query_class: str = ANY_CLASS
     arm: Arm | None = None
     share: float | None = None
     fold: str | None = None

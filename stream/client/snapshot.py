@@ -13,10 +13,7 @@ import msgspec
 
 from stream.client.table import RoutingTable
 from stream.errors import MalformedRecordError
-from stream.records import PolicyParameters, RoutingUpdate
-
-POOLED_CLASS = "*"
-"""Key of the update that serves classes without one of their own."""
+from stream.records import ANY_CLASS, PolicyParameters, RoutingUpdate
 
 
 class Snapshot:
@@ -36,7 +33,7 @@ class Snapshot:
 
     def table(self, query_class: str) -> RoutingTable | None:
         """Give the table of a class, else the pooled one."""
-        return self._tables.get(query_class) or self._tables.get(POOLED_CLASS)
+        return self._tables.get(query_class) or self._tables.get(ANY_CLASS)
 
     def is_withdrawn(self, arm_id: str) -> bool:
         """Say whether every table that lists an arm has it withdrawn."""

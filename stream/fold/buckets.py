@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from stream.fold.spec import FoldSpec
-from stream.fold.totals import OVERFLOW, WIDTHS_S, identity, merge
+from stream.fold.totals import WIDTHS_S, identity, merge
 from stream.reading.arm import FullArm
-from stream.records import Arm, ArmStatistics
+from stream.records import OVERFLOW, Arm, ArmStatistics
 
 MINUTES_IN = (1, 60, 1440)
 """Minutes in a bucket of each level."""

@@ -13,11 +13,12 @@ from stream.fold.buckets import OVERFLOW_ARM
 from stream.fold.index import KEY_BYTES, NO_SCORE, WAITING
 from stream.fold.ratings import KIND_NUMBERS, MAX_RATERS, Word, add_score, pack_ratings, rater_hash, score_of, take_score, unpack_ratings
 from stream.fold.state import PartitionState, record_hash
-from stream.fold.totals import OVERFLOW, Sum
+from stream.fold.totals import Sum
 from stream.reading.arm import FullArm
 from stream.reading.outcome import Outcome
 from stream.reading.partitioning import partition_of, partitions_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
+from stream.records import OVERFLOW
 
 FUTURE_MS = 600_000
 """How far ahead of its record's time feedback may be given: clocks differ by less, and beyond it a wrong one would win over all revisions."""

@@ -42,8 +42,6 @@ SUMS = len(Sum)
 """Sums in a bucket."""
 MICRO = 1_000_000
 """Micro-scores in a score of 1."""
-OVERFLOW = "~overflow"
-"""Name of the class, and model of the arm, that take what is beyond the caps."""
 
 
 def identity() -> list[int]:

@@ -1,4 +1,4 @@
-"""Names on a record, and the arm that four of them make."""
+"""Names on a record: of its query class, of its rater, and of the arm that four of them make."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from stream.errors import MalformedRecordError
+from stream.records import ANY_CLASS, OVERFLOW
 
 NAME_MAX_CHARS = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_RESERVED = {ANY_CLASS: "every class", OVERFLOW: "what is beyond the caps"}
 _KNOWN = 4096
 """Checked names that are remembered: some times the arms of a busy deployment, and less than a megabyte."""
 
@@ -47,12 +49,26 @@ def read_name(name: str, field: str) -> str:
 
 
 @lru_cache(maxsize=_KNOWN)
+def read_class(name: str) -> str:
+    """Check the name of a query class, whoever gave it.
+
+    Raises:
+        MalformedRecordError: `bad_name`, as `read_name`, or one under which Eddy keeps what is of no class.
+    """
+    if name in _RESERVED:
+        raise MalformedRecordError("bad_name", f"query_class is {name!r}, but that name stands for {_RESERVED[name]}; give the class another")
+    return read_name(name, "query_class")
+
+
+@lru_cache(maxsize=_KNOWN)
 def read_arm(model: str, agent: str, config_version: str, adapter: str) -> FullArm:
     """Check the four names of an arm.
 
     Raises:
-        MalformedRecordError: `bad_name`; or `bad_agent` where the agent's name could be taken for a path.
+        MalformedRecordError: `bad_name`, which the overflow's is too; or `bad_agent` where the agent's name could be taken for a path.
     """
     if "/" in agent or "\\" in agent or agent.startswith("."):
         raise MalformedRecordError("bad_agent", f"agent {agent[:NAME_MAX_CHARS]!r} looks like a path, but an agent's name has no slash and no leading dot")
+    if model == OVERFLOW:
+        raise MalformedRecordError("bad_name", f"model is {model!r}, but that name stands for {_RESERVED[model]}; give the model another")
     return FullArm(read_name(model, "model"), read_name(agent, "agent"), read_name(config_version, "config_version"), read_name(adapter, "adapter"))

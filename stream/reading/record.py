@@ -13,7 +13,7 @@ from typing import NoReturn, TypeAlias
 import msgspec
 
 from stream.errors import MalformedRecordError
-from stream.reading.arm import FullArm, read_arm, read_name
+from stream.reading.arm import FullArm, read_arm, read_class, read_name
 from stream.reading.outcome import Outcome, read_outcome
 from stream.records import SCHEMA, RaterKind
 
@@ -234,7 +234,7 @@ def _read_trace(trace: _Trace, classify: Callable[[str], str]) -> TraceReading:
         _refuse_quantities(trace)
     return TraceReading(
         _identify(trace.trace_id, trace.schema),
-        read_name(query_class, "query_class"),
+        read_class(query_class),
         arm,
         None if decision is None else draws is not None and draws.allows(arm),
         read_outcome(trace.outcome),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stream.records import PartitionStatistics
-from stream.routing.evidence import ANY_CLASS, NO_SCORES, Ages, ClassEvidence, Sums, Tally, class_evidence, merge, reduce_partition
+from stream.records import ANY_CLASS, PartitionStatistics
+from stream.routing.evidence import NO_SCORES, Ages, ClassEvidence, Sums, Tally, class_evidence, merge, reduce_partition
 from stream.routing.settings import RoutingSettings
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.records import Override, PartitionStatistics, RoutingUpdate
+from stream.records import ANY_CLASS, Override, PartitionStatistics, RoutingUpdate
 from stream.routing.book import Book
 from stream.routing.decision import decide, has_moved, has_new_evidence
-from stream.routing.evidence import ANY_CLASS, ClassEvidence
+from stream.routing.evidence import ClassEvidence
 from stream.routing.explanation import Explanation, explain
 from stream.routing.overrides import Overrides
 from stream.routing.registry import policy_named
@@ -173,7 +173,7 @@ class RoutingDesk:
     def due(self, now_s: float, *, limit: int = CLASSES_PER_CALL) -> list[RoutingUpdate]:
         """Decide anew where something changed, and return the updates to publish.
 
-        The class `*` (`stream.routing.evidence.ANY_CLASS`) is what a router draws from for a class without an update of its own.
+        The class `*` (`stream.records.ANY_CLASS`) is what a router draws from for a class without an update of its own.
 
         Args:
             now_s: a monotonic time, in seconds.

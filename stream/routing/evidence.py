@@ -9,12 +9,10 @@ from enum import IntEnum
 from operator import add
 from typing import NamedTuple
 
-from stream.fold.totals import MICRO, OVERFLOW, SUMS, Sum
-from stream.records import Arm, PartitionStatistics
+from stream.fold.totals import MICRO, SUMS, Sum
+from stream.records import OVERFLOW, Arm, PartitionStatistics
 from stream.routing.settings import RoutingSettings, project
 
-ANY_CLASS = "*"
-"""The class that stands for every class without evidence of its own; its evidence is that of all classes together."""
 NANO_USD, MS = 1e-9, 1e-3
 MINUTE_MS = 60_000
 SOURCES = ("human", "judge", "program", "outcome")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stream.records import ArmRouting, Override, RoutingUpdate
+from stream.records import ANY_CLASS, ArmRouting, Override, RoutingUpdate
 from stream.routing.confidence import interval
 from stream.routing.decision import FROZEN, PINNED, WITHDRAWN
-from stream.routing.evidence import ANY_CLASS, SOURCES, ArmEvidence, ClassEvidence
+from stream.routing.evidence import SOURCES, ArmEvidence, ClassEvidence
 from stream.routing.overrides import Overrides
 from stream.routing.settings import RoutingSettings
 

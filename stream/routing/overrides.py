@@ -5,8 +5,7 @@ Withdrawing outranks pinning, pinning outranks freezing, freezing outranks the p
 
 from __future__ import annotations
 
-from stream.records import Arm, Override
-from stream.routing.evidence import ANY_CLASS
+from stream.records import ANY_CLASS, Arm, Override
 from stream.routing.settings import project
 
 CONCERNED = ("pin", "freeze", "withdraw")

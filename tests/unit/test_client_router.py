@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from stream.client.router import Router
-from stream.client.snapshot import POOLED_CLASS, Snapshot
+from stream.client.snapshot import Snapshot
 from stream.errors import MalformedRecordError
-from stream.records import Arm, Decision, PolicyParameters, RoutingUpdate
+from stream.records import ANY_CLASS, Arm, Decision, PolicyParameters, RoutingUpdate
 from stream.settings import Settings
 from tests.broker.client_tools import routing_update
 
@@ -55,18 +55,11 @@ def test_draws_are_repeatable_with_a_seed_and_trace_ids_are_not(settings: Settin
 
 def test_class_without_an_update_draws_from_the_pooled_one(settings: Settings) -> None:
     """A class that nobody has seen profits from what all others have shown; the draw has a propensity like any other."""
-    router = router_with(settings, routing_update(POOLED_CLASS, {"pooled": 1.0}), routing_update("code", {"own": 1.0}))
+    router = router_with(settings, routing_update(ANY_CLASS, {"pooled": 1.0}), routing_update("code", {"own": 1.0}))
 
     assert router.select("q", query_class="never seen").arm.model == "pooled"
     assert router.select("q", query_class="never seen").propensity == 1.0
     assert router.select("q", query_class="code").arm.model == "own"
-
-
-def test_pooled_class_has_the_name_under_which_it_is_published() -> None:
-    """The router and the routing desk must mean the same key."""
-    evidence = pytest.importorskip("stream.routing.evidence", reason="the routing desk is not there yet")
-
-    assert evidence.ANY_CLASS == POOLED_CLASS
 
 
 @pytest.mark.parametrize(

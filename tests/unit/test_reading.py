@@ -187,6 +187,12 @@ def test_other_types_are_read_whatever_else_their_sender_adds() -> None:
         (trace(trace_id="x" * 257), "bad_trace_id"),
         (trace(model="x" * 257), "bad_name"),
         (trace(query_class="a\nb"), "bad_name"),
+        (trace(query_class="*"), "bad_name"),
+        (trace(query_class="~overflow"), "bad_name"),
+        (trace(decision={"kind": "sticky", "arm": {}, "query_class": "*"}), "bad_name"),
+        (trace(model="~overflow"), "bad_name"),
+        (trace(model="~overflow", agent="react"), "bad_name"),
+        ({"type": "decision", "trace_id": "t", "kind": "drawn", "arm": {"model": "~overflow"}, "propensity": 1}, "bad_name"),
         (trace(agent="../etc"), "bad_agent"),
         (trace(agent="a\\b"), "bad_agent"),
         (trace(agent=".hidden"), "bad_agent"),
@@ -227,7 +233,7 @@ def test_senders_fault_is_never_called_ours(field: str, kind: str) -> None:
     assert [odd for odd, body in bodies.items() if reason_or_kind(body) == "internal_error"] == []
 
 
-@pytest.mark.parametrize("answer", [None, 5, "", "x" * 300, "a\x00b", "\ud800"])
+@pytest.mark.parametrize("answer", [None, 5, "", "*", "~overflow", "x" * 300, "a\x00b", "\ud800"])
 def test_classifier_that_answers_nonsense_refuses_the_record(answer: Any) -> None:
     """A user's classifier is not trusted: what it says stands in keys of topics."""
     with pytest.raises(MalformedRecordError) as refused:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stream.fold.totals import OVERFLOW, Sum
-from stream.records import Arm, PartitionStatistics
+from stream.fold.totals import Sum
+from stream.records import ANY_CLASS, OVERFLOW, Arm, PartitionStatistics
 from stream.routing.book import Book
-from stream.routing.evidence import ANY_CLASS, ArmEvidence, Tally
+from stream.routing.evidence import ArmEvidence, Tally
 from stream.routing.settings import RoutingSettings
 from tests.unit.routing_support import DAY_S, FOLD, NOW_S, row, scored, statistics
 
