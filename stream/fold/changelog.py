@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stream.fold.parts import Part
+from stream.fold.parts import Mark, Part
 from stream.fold.state import PartitionState
 
 FULL_EVERY = 20
@@ -21,6 +21,8 @@ MERGE_FAN = 8
 """Index parts of about one size that are merged into one: rows are written again once for every eightfold, and few parts remain."""
 MERGE_BELOW_ROWS = 4_096
 """Index parts of this size or more stay as they are until their rows have left."""
+MARKS = 64
+"""A minute's checkpoints: a machine that ends suddenly has written to its disk what is older than half of that."""
 _MOVED = 0xFFFFFFFF
 
 
@@ -34,6 +36,7 @@ class Checkpoint:
         end: logical offset at which it holds.
         full: whether it stands on nothing.
         epoch: of the log at its end.
+        record_hash: of the record at its end.
         oldest: number of the oldest entry in the index at its end.
         rows: for each of its parts the numbers of the rows in it; empty where it holds buckets.
         moved: numbers of rows that are no more, since they moved to the young end.
@@ -44,6 +47,7 @@ class Checkpoint:
     end: int
     full: bool
     epoch: int
+    record_hash: int
     oldest: int
     rows: tuple[Sequence[int], ...]
     moved: tuple[int, ...]
@@ -70,14 +74,16 @@ class Changelog:
         durable: logical offset of the last acknowledged checkpoint, -1 at first; the next one's base.
         deltas: checkpoints since the last full one.
         epoch: of the log, at the last acknowledged checkpoint.
+        marks: the last record of each of the last checkpoints in this log, in order; a log that has lost its end is known by them.
     """
 
-    __slots__ = ("_bucket_parts", "_horizon", "_index_parts", "_last_number", "_written_in", "deltas", "durable", "epoch")
+    __slots__ = ("_bucket_parts", "_horizon", "_index_parts", "_last_number", "_written_in", "deltas", "durable", "epoch", "marks")
 
     def __init__(self, *, horizon: int, durable: int = -1, deltas: int = 0, epoch: int = 0) -> None:
         self.durable = durable
         self.deltas = deltas
         self.epoch = epoch
+        self.marks: list[Mark] = []
         self._horizon = horizon
         self._bucket_parts: dict[bytes, int] = {}
         self._index_parts: dict[bytes, IndexPart] = {}
@@ -106,6 +112,7 @@ class Changelog:
 
     def acknowledged(self, checkpoint: Checkpoint) -> list[bytes]:
         """Note that all parts are acknowledged; return the keys to write tombstones for (none after a delta)."""
+        self.marks = [*(self.marks if checkpoint.epoch == self.epoch else ()), (checkpoint.end, checkpoint.record_hash)][-MARKS:]
         self.durable, self.epoch = checkpoint.end, checkpoint.epoch
         self.deltas = 0 if checkpoint.full else self.deltas + 1
         for part, seqs in zip(checkpoint.parts, checkpoint.rows, strict=True):

@@ -33,7 +33,7 @@ def write_checkpoint(state: PartitionState, changelog: Changelog, *, checkpoint_
     runs, moved = _rows_to_write(state.index, changelog if full else None)
     bodies: list[_Body] = [_Body(buckets=body) for body in _bucket_bodies(state, full=full)]
     bodies += [_Body(seqs, body) for run in runs for seqs, body in split(run, PART_ROWS, partial(pack_rows, state.index, state.totals))]
-    head = _head(state, base=changelog.durable, full=full, parts=len(bodies))
+    head = _head(state, changelog, full=full, parts=len(bodies))
     parts = [_part(state, checkpoint_id, number, PartValue(head=head, index=body.rows, buckets=body.buckets)) for number, body in enumerate(bodies)]
     _forget_changes(state)
     return Checkpoint(
@@ -42,6 +42,7 @@ def write_checkpoint(state: PartitionState, changelog: Changelog, *, checkpoint_
         end=head.end,
         full=full,
         epoch=state.epoch,
+        record_hash=state.record_hash,
         oldest=state.index.oldest,
         rows=tuple(body.seqs for body in bodies),
         moved=tuple(moved),
@@ -56,9 +57,9 @@ class _Body(NamedTuple):
     buckets: bytes = b""
 
 
-def _head(state: PartitionState, *, base: int, full: bool, parts: int) -> Head:
+def _head(state: PartitionState, changelog: Changelog, *, full: bool, parts: int) -> Head:
     return Head(
-        base=base,
+        base=changelog.durable,
         end=state.offset,
         full=full,
         parts=parts,
@@ -71,6 +72,7 @@ def _head(state: PartitionState, *, base: int, full: bool, parts: int) -> Head:
         seq=state.index.seq,
         counters=state.counters,
         left=sorted(state.totals.left),
+        marks=changelog.marks if full and changelog.epoch == state.epoch else [],
     )
 
 

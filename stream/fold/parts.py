@@ -27,6 +27,8 @@ KEY = struct.Struct(">HQ16sH")
 """Partition, logical end offset, id of the checkpoint, number of the part."""
 
 Item = TypeVar("Item")
+Mark: TypeAlias = tuple[int, int]
+"""Logical offset of a record, and its hash."""
 
 
 class Part(NamedTuple):
@@ -55,6 +57,8 @@ class Head(msgspec.Struct, array_like=True, kw_only=True):
     counters: Counters
     left: list[Span]
     """Spans that aged out since the base."""
+    marks: list[Mark] = []
+    """Of a full checkpoint: where the checkpoints before it ended, which it lets be removed."""
 
 
 class Rows(msgspec.Struct, array_like=True, kw_only=True):

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from stream.errors import CheckpointGapError
 from stream.fold.buckets import Span, Totals
-from stream.fold.changelog import Changelog
+from stream.fold.changelog import MARKS, Changelog
 from stream.fold.index import GONE, NO_KEY, NO_SCORE, VACANT, WAITING, JoinIndex
-from stream.fold.parts import KEY, Head, PartValue, Rows, decode_buckets, decode_part, decode_rows, key_bytes
+from stream.fold.parts import KEY, Head, Mark, PartValue, Rows, decode_buckets, decode_part, decode_rows, key_bytes
 from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
 from stream.reading.arm import FullArm
@@ -63,6 +63,7 @@ def recover(parts: Mapping[bytes, bytes], *, number: int, spec: FoldSpec) -> tup
     changelog = Changelog(horizon=spec.horizon, durable=state.offset, deltas=max(0, len(chain) - 1), epoch=state.epoch)
     for key, value in values.items():
         changelog.know(key, value.head.end, rows[key].seqs if key in rows else ())
+    changelog.marks = _marks(state, [value.head for value in values.values()])
     changelog.know_moved(state.index.seq_of(slot) for slot, place in enumerate(state.index.places) if place == VACANT)
     return state, changelog
 
@@ -114,6 +115,11 @@ def _stands_on(base: int, end: int) -> bool:
 def _numbering(head: Head) -> tuple[int, int]:
     """What two checkpoints must share for their offsets to mean the same records: owners that begin an epoch at different offsets number it differently."""
     return head.epoch, head.epoch_start
+
+
+def _marks(state: PartitionState, heads: Iterable[Head]) -> list[Mark]:
+    found = {mark for head in heads if _numbering(head) == (state.epoch, state.epoch_start) for mark in (*head.marks, (head.end, head.record_hash))}
+    return sorted((end, hashed) for end, hashed in found if hashed and end <= state.offset)[-MARKS:]
 
 
 def _is_ours(head: Head, state: PartitionState) -> bool:

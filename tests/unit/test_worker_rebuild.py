@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from stream.errors import LogGapError
+from stream.fold.checkpoint import recover, write_checkpoint
 from stream.fold.fold import begin_epoch, fold
 from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
 from stream.reading.query_class import classify_query
 from stream.transport.probe import LogView
-from stream.worker import continuity
+from stream.worker import continuity, rebuild
 from stream.worker.continuity import Continuity
 from stream.worker.rebuild import is_another_log
 
@@ -69,6 +70,54 @@ def test_state_that_has_just_begun_an_epoch_fits_the_new_log():
     begin_epoch(state, 0)
     assert state.position == 0
     assert not is_another_log(state, view(at=record(0, model="other")))
+
+
+class CutLog:
+    """A log that has lost its end, and what its worker had written down before."""
+
+    def __init__(self, *, folded: int, left: int, kept_from: int = 0) -> None:
+        self.records = [record(offset) for offset in range(folded)]
+        self.now = [*self.records[kept_from:left], *[record(offset, model="later") for offset in range(left, left + 3)]]
+        self.parts: dict[bytes, bytes] = {}
+        state, changelog = recover({}, number=0, spec=SPEC)
+        for start in range(0, folded, 10):
+            fold(state, self.records[start : start + 10], classify_query)
+            checkpoint = write_checkpoint(state, changelog, checkpoint_id=bytes([start // 10]) * 16, full=changelog.full_is_due(state))
+            self.parts |= dict(checkpoint.parts)
+            for dead in changelog.acknowledged(checkpoint):
+                del self.parts[dead]
+
+    async def look(self, _: object, offsets: dict[tuple[str, int], int]) -> dict[tuple[str, int], LogView]:
+        return {place: self.view(offset) for place, offset in offsets.items()}
+
+    def view(self, offset: int) -> LogView:
+        return view(start=self.now[0].offset, end=self.now[-1].offset + 1, at=next((one for one in self.now if one.offset >= offset), None))
+
+
+@pytest.mark.parametrize("left", [991, 955, 996, 998])
+async def test_log_that_has_lost_its_end_counts_nothing_twice(monkeypatch: pytest.MonkeyPatch, left: int):
+    """Ten times the horizon was folded when the broker lost its last records: all before them is known, and only what came since counts."""
+    log = CutLog(folded=1_000, left=left)
+    monkeypatch.setattr(rebuild, "look", log.look)
+
+    (placed,) = await rebuild.rebuild([0], take=lambda _: log.parts, spec=SPEC, client_options={})
+    state = placed.held.state
+    fold(state, [one for one in log.now if one.offset >= placed.read_from], classify_query)
+
+    assert placed.is_anew
+    assert placed.read_from <= left
+    assert state.counters.traces == 1_000 + sum(one.offset >= 1_000 for one in log.now)
+
+
+async def test_log_that_was_made_anew_is_read_from_its_start(monkeypatch: pytest.MonkeyPatch):
+    """None of the records remembered stands where it stood."""
+    log = CutLog(folded=200, left=0)
+    log.now = [record(offset, model="other") for offset in range(500)]
+    monkeypatch.setattr(rebuild, "look", log.look)
+
+    (placed,) = await rebuild.rebuild([0], take=lambda _: log.parts, spec=SPEC, client_options={})
+
+    assert (placed.is_anew, placed.read_from) == (True, 0)
 
 
 async def test_chunk_that_follows_passes_without_a_look_at_the_log():
