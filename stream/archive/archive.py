@@ -178,6 +178,7 @@ class Archive:
             self.counts.update({name: value async for name, value in cursor})
         async with self._database.execute("SELECT trace_id FROM forgotten") as cursor:
             self._intake.forgotten.update([trace_id async for (trace_id,) in cursor])
+        await self._database.execute("INSERT OR IGNORE INTO marks VALUES (?, ?)", (schema.PARTITIONS_MARK, self._rules.partitions))
         marks = "SELECT value FROM marks WHERE name = ?"
         self._next_seq = max(1, await schema.scalar(self._database, marks, ("next_seq",)))
         self._indexed = await schema.scalar(self._database, marks, ("indexed",))

@@ -19,7 +19,7 @@ from stream.archive import schema
 from stream.archive.blocks import COLUMNS, Headers, unpack
 from stream.archive.mirror import CHANGELOG, checkpoints_topic, fold_end, routing_state_topic, unpack_headers
 from stream.archive.positions import Position, hash_record
-from stream.errors import BrokerNotEmptyError, BrokerUnavailableError, CheckpointGapError
+from stream.errors import BrokerNotEmptyError, BrokerUnavailableError, CheckpointGapError, TopicMismatchError
 from stream.fold.spec import FoldSpec
 from stream.provision import changelog, provision
 from stream.topics import TRACES
@@ -101,12 +101,14 @@ async def restore(settings: Settings, *, path: Path | None = None, progress: Pro
         BrokerNotEmptyError: the broker holds records already.
         BrokerUnavailableError: it cannot be reached, or lost one of them; begin again with an empty one.
         NotOwnedError: a learner is writing the archive.
+        TopicMismatchError: the log that is archived has another number of partitions.
     """
     path = path or settings.data_dir / ARCHIVE_FILE
     if not path.exists():
         return 0
     async with _owned(path) as database:
         fold = FoldSpec.of(settings).id
+        await _refuse_other_count(database, settings)
         await provision(settings, [changelog(checkpoints_topic(fold), partitions=settings.partitions), changelog(routing_state_topic(fold), partitions=1)])
         await _refuse_if_not_empty(settings)  # 1
         tails = await _tails(database, fold)  # 2
@@ -192,6 +194,17 @@ async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         raise BrokerUnavailableError(f"the broker at {settings.bootstrap} failed while records were restored into it ({exc!r}); begin again with an empty one") from exc
     finally:
         await producer.stop()
+
+
+async def _refuse_other_count(database: aiosqlite.Connection, settings: Settings) -> None:
+    """Compare the partitions before anything is created; an archive of old does not say how many there were, only which are there."""
+    stated = await schema.scalar(database, "SELECT value FROM marks WHERE name = ?", (schema.PARTITIONS_MARK,))
+    archived = stated or await schema.scalar(database, "SELECT max(partition) + 1 FROM positions")
+    if archived > settings.partitions or (stated and stated != settings.partitions):
+        raise TopicMismatchError(
+            f"the archive in {settings.data_dir} holds a log of {archived} partitions and these settings ask for {settings.partitions}, but another number moves trace ids;"
+            f" set EDDY_PARTITIONS={archived}, or another EDDY_DATA_DIR"
+        )
 
 
 async def _refuse_if_not_empty(settings: Settings) -> None:

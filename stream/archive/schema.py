@@ -30,6 +30,8 @@ CACHE_BYTES = 64 * 2**20
 WAL_BYTES = 64 * 2**20
 """Size at which the write-ahead log is carried over: a page of the lookups that changes with every batch is then written once for many."""
 BUSY_MS = 10_000
+PARTITIONS_MARK = "partitions"
+"""Mark that says how many partitions the log had when the archive was made."""
 PUT_POSITION = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?, ?)"
 """A `Position`, its fields in their order."""
 
