@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,10 @@ FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 
 
+Beside = Callable[["Settings"], Awaitable[None]]
+"""What is to run while the children do."""
+
+
 class End(enum.Enum):
     """Why a life of the loop ended."""
 
@@ -50,14 +54,16 @@ class Supervisor:
         workers: how many worker processes.
         environment: what every child finds in its environment beside this process's own.
         say: told what a person should know, a line at a time.
+        beside: runs beside the children of every life, with the settings that they have.
     """
 
-    def __init__(self, settings: Settings, *, embedded: bool, workers: int = 1, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, *, embedded: bool, workers: int = 1, environment: Mapping[str, str], say: Callable[[str], None], beside: Beside | None = None) -> None:
         self._given = settings
         self._embedded = embedded
         self._workers = workers
         self._environment = dict(environment)
         self._say = say
+        self._beside = beside
         self._broker: EmbeddedBroker | None = None
         self._children: list[Child] = []
         self._stop = asyncio.Event()
@@ -98,7 +104,7 @@ class Supervisor:
         try:
             await self._start()
             self.ready.set()
-            end = await self._watch()
+            end = await self._watch_beside()
         except BaseException:
             await self._end(End.BROKER_DIED)
             raise
@@ -140,6 +146,14 @@ class Supervisor:
         if number is not None and number > 1:
             environment["EDDY_WORKER_PORT"] = "0"
         return Child(name, command, environment=environment, log_path=self.settings.data_dir / "logs" / f"{name}.log", say=self._say)
+
+    async def _watch_beside(self) -> End:
+        beside = asyncio.ensure_future(self._beside(self.settings)) if self._beside is not None else None
+        try:
+            return await self._watch()
+        finally:
+            if beside is not None:
+                beside.cancel()
 
     async def _watch(self) -> End:
         stopped = asyncio.create_task(self._stop.wait())

@@ -82,6 +82,11 @@ class ArchiveReader:
         """Number of the last record that can be found: a cursor for whoever reads what is new."""
         return self._scalar("SELECT value FROM marks WHERE name = 'indexed'")
 
+    @property
+    def before_log(self) -> int:
+        """Number of blocks of which the log has nothing any more: an embedded broker that was started anew has the end of it only."""
+        return self._scalar("SELECT count(*) FROM blocks JOIN positions USING (partition) WHERE blocks.last_offset < positions.base")
+
     def trace(self, trace_id: str) -> ArchivedTrace | None:
         """Find a trace by its id, with its final ratings."""
         entry = next((entry for entry in self.about(trace_id) if entry.kind is Kind.TRACE), None)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from stream.cli.common import note, plain
+from stream.errors import LogGapError
 from stream.records import Override
 from stream.topics import OVERRIDES, TRACES
 
@@ -25,26 +26,72 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 LOOK_S = 1.0
+ACTIVE_FOLD = Override(kind="active_fold").key
 PUBLISHED_S = 15.0
 """How long is waited for totals: a log of nothing but feedback never has any."""
 
 
 async def rebuild_fold(settings: Settings, *, start_worker: bool, quiet: bool) -> dict[str, Any]:
-    """Rebuild; returns `fold`, `records` read, and `was_active` where there was nothing to do."""
+    """Rebuild; returns `fold`, `records` read, and `was_active` where there was nothing to do.
+
+    Raises:
+        LogGapError: the embedded broker has the end of the log only, and the archive all of it.
+    """
     from stream.cli.routes import read_overview
-    from stream.cli.sending import send_record
     from stream.fold.spec import FoldSpec
 
     fold = FoldSpec.of(settings).id
     if (await read_overview(settings)).fold == fold:
         return {"fold": fold, "records": 0, "was_active": True}
+    _refuse_end_of_log(settings)
     async with _worker(settings, start=start_worker):  # 1
-        records = await _caught_up(settings, f"eddy-{fold}", quiet=quiet)  # 2
-        override = Override(kind="active_fold", fold=fold, reason="eddy rebuild", given_at=time.time())
-        await send_record(settings, OVERRIDES.name, override.key, override)  # 3
-        if records:
-            await _published(settings)  # 4
-    return {"fold": fold, "records": records, "was_active": False}
+        return {"fold": fold, "records": await _take_over(settings, fold, reason="eddy rebuild", quiet=quiet), "was_active": False}
+
+
+async def adopt_fold(settings: Settings, *, is_embedded: bool, say: Callable[[str], None]) -> None:
+    """Beside workers that have just started with these settings, see to it that what they learn is served, or say what does it.
+
+    The embedded broker has no other workers: their fold becomes the active one once it has folded what the archive put back.
+    On a Kafka others may serve the active fold, and an operator decides.
+    """
+    from stream.cli.routes import read_overview
+    from stream.fold.spec import FoldSpec
+
+    fold, active = FoldSpec.of(settings).id, (await read_overview(settings)).overrides.get(ACTIVE_FOLD)
+    if active is None or active.fold == fold:
+        return
+    if not is_embedded:
+        say(f"these settings make fold {fold}, but {active.fold} is the active one and goes on being served; `eddy rebuild` makes {fold} active")
+        return
+    say(f"these settings make fold {fold}, and {active.fold} was the active one: {fold} takes its place once it has folded the log; until then the routes stay as they are")
+    records = await _take_over(settings, fold, reason="eddy up with other settings", quiet=True)
+    say(f"fold {fold} has read {records:,} records and is active now")
+
+
+def _refuse_end_of_log(settings: Settings) -> None:
+    from stream.archive.reader import ArchiveReader
+    from stream.archive.restore import ARCHIVE_FILE
+    from stream.learner import is_embedded
+
+    if not is_embedded(settings):
+        return
+    with suppress(FileNotFoundError), ArchiveReader(settings.data_dir / ARCHIVE_FILE) as archive:
+        if archive.before_log:
+            raise LogGapError(
+                "the embedded broker was started anew and has the end of the log only, but another fold must read all of it, which the archive has;"
+                " stop `eddy up` and start it with these settings: it folds the whole archive and makes the new fold active"
+            )
+
+
+async def _take_over(settings: Settings, fold: str, *, reason: str, quiet: bool) -> int:
+    from stream.cli.sending import send_record
+
+    records = await _caught_up(settings, f"eddy-{fold}", quiet=quiet)  # 2
+    override = Override(kind="active_fold", fold=fold, reason=reason, given_at=time.time())
+    await send_record(settings, OVERRIDES.name, override.key, override)  # 3
+    if records:
+        await _published(settings)  # 4
+    return records
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
     from stream.supervise import Supervisor
 
     settings, environment = with_free_ports(settings)
-    supervisor = Supervisor(settings, embedded=embedded, workers=workers, environment=environment, say=say)
+    supervisor = Supervisor(settings, embedded=embedded, workers=workers, environment=environment, say=say, beside=lambda lives: see_to_fold(lives, is_embedded=embedded))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
     loop = asyncio.create_task(supervisor.run())
@@ -42,6 +42,19 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
         if task is not None:
             task.cancel()
     say("everything has ended")
+
+
+async def see_to_fold(settings: Settings, *, is_embedded: bool) -> None:
+    """See to it that what is learned with these settings is served; a broker that is away is asked again."""
+    from aiokafka.errors import KafkaError
+
+    from stream.cli.rebuilding import adopt_fold
+
+    while True:
+        with suppress(EddyError, OSError, KafkaError):
+            await adopt_fold(settings, is_embedded=is_embedded, say=say)
+            return
+        await asyncio.sleep(RETRY_S)
 
 
 def with_free_ports(settings: Settings) -> tuple[Settings, dict[str, str]]:

@@ -19,10 +19,14 @@ import pytest
 from aiohttp import ClientSession
 
 from stream.broker import EmbeddedBroker, free_port
+from stream.cli import running
+from stream.cli.rebuilding import rebuild_fold
 from stream.cli.routes import read_overview
+from stream.cli.running import see_to_fold
 from stream.cli.sending import send_all
 from stream.draining import is_drained
-from stream.errors import EddyError
+from stream.errors import EddyError, LogGapError
+from stream.fold.spec import FoldSpec
 from stream.settings import Settings
 from stream.supervise import Supervisor
 from stream.topics import TRACES
@@ -36,8 +40,8 @@ CHECKOUT = Path(__file__).parents[2]
 @asynccontextmanager
 async def supervised(settings: Settings, said: list[str]) -> AsyncIterator[Supervisor]:
     """A running supervisor, ended in order."""
-    environment = {"EDDY_PARTITIONS": str(settings.partitions), "EDDY_WORKER_PORT": "0", "EDDY_LEARNER_PORT": str(free_port())}
-    supervisor = Supervisor(settings, embedded=True, environment=environment, say=said.append)
+    environment = {"EDDY_PARTITIONS": str(settings.partitions), "EDDY_MAX_ARMS": str(settings.max_arms), "EDDY_WORKER_PORT": "0", "EDDY_LEARNER_PORT": str(free_port())}
+    supervisor = Supervisor(settings, embedded=True, environment=environment, say=said.append, beside=lambda lives: see_to_fold(lives, is_embedded=True))
     running = asyncio.create_task(supervisor.run())
     try:
         await asyncio.wait_for(supervisor.ready.wait(), WITHIN_S)
@@ -123,6 +127,33 @@ async def test_broker_that_has_grown_too_large_is_recycled_with_what_it_held(mak
         await until(counts_of(supervisor), lambda counts: counts == {"c0": 30, "c1": 30, "c2": 30}, said)
         assert json.loads((supervisor.settings.data_dir / "broker.json").read_text())["pid"] != first
         assert any("grown too large" in line for line in said)
+
+
+async def test_change_of_fold_settings_takes_effect_over_restarts_and_back_again(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart the broker has the end of the log only: a rebuild on it would lose what was learned and is refused. A start with the
+    new settings folds all 90 archived traces and makes that fold active by itself; so does one with the old settings.
+    """
+    monkeypatch.chdir(CHECKOUT)
+    said: list[str] = []
+    old = make_settings("127.0.0.1:1")
+    new = old.model_copy(update={"max_arms": 5})
+    monkeypatch.setattr(running, "say", said.append)
+    async with supervised(old, said) as supervisor:
+        await publish(supervisor, range(90))
+        await until(counts_of(supervisor), lambda counts: sum(counts.values()) == 90, said)
+        await until(drained(supervisor), bool, said)
+
+    async with supervised(old, said) as supervisor:
+        await until(counts_of(supervisor), lambda counts: sum(counts.values()) == 90, said)
+        with pytest.raises(LogGapError, match="stop `eddy up` and start it with these settings"):
+            await rebuild_fold(supervisor.settings.model_copy(update={"max_arms": 5}), start_worker=True, quiet=True)
+
+    for settings in (new, old):
+        fold = FoldSpec.of(settings).id
+        async with supervised(settings, said) as supervisor:
+            await until(_has_said(said, f"fold {fold} has read 90 records and is active now"), bool, said)
+            await until(counts_of(supervisor), lambda counts: counts == {"c0": 30, "c1": 30, "c2": 30}, said)
+            assert (await read_overview(supervisor.settings)).fold == fold
 
 
 def _has_said(said: list[str], words: str) -> Callable[[], Awaitable[bool]]:
