@@ -34,7 +34,7 @@ check: venv ## ruff, mypy, import-linter, and the page that shows the topology
 	$(BIN)/lint-imports
 	diff -u docs/topology.md <($(BIN)/python -m stream topology)
 
-bench: venv $(BENCH)/bench.stamp ## measure all of docs/benchmarks.md anew, two hours; BENCH_OPTIONS="--quick --broker embedded" tries it out
+bench: venv $(BENCH)/bench.stamp ## measure all of docs/benchmarks.md anew, an hour; BENCH_OPTIONS="--quick --broker embedded" tries it out
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(BENCH_OPTIONS) || exit 1; done
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -14,6 +15,9 @@ from benchmarks.options import BENCH_PYTHON
 from benchmarks.processes import Sample, say
 
 RATE_HZ = 250
+SHOWN = 30
+"""Rows of each table."""
+LINE = re.compile(r":\d+\)$")
 GROUPS = (
     ("checkpoints", ("stream/worker/checkpointer", "stream/fold/checkpoint", "stream/fold/parts", "stream/fold/changelog")),
     ("statistics", ("stream/worker/statistics", "stream/fold/buckets.py:statistics", "tables/class_statistics")),
@@ -64,16 +68,28 @@ def record(program: str, pid: int, seconds: float, into: Path, *, gil: bool = Fa
 
 
 def told(stacks: Path, first: Sample, last: Sample) -> str:
-    """Say where the time went: groups, then the twenty costliest functions by themselves."""
+    """Say where the time went: by thread, by group, by function and by line, of the innermost frames."""
     lines = stacks.read_text().splitlines()
-    groups, leaves = grouped(lines), Counter[str]()
-    for line in lines:
-        stack, _, count = line.rpartition(" ")
-        leaves[stack.rpartition(";")[2]] += int(count)
-    total = sum(groups.values()) or 1
-    share = "\n".join(f"  {count / total:6.1%}  {name}" for name, count in groups.most_common())
-    own = "\n".join(f"  {count / total:6.1%}  {name}" for name, count in leaves.most_common(25))
-    return f"{total:,} samples while {last.records - first.records:,} records were folded\n{share}\nby function\n{own}"
+    counted = [(line.rpartition(" ")[0].split(";"), int(line.rpartition(" ")[2])) for line in lines]
+    total = sum(count for _, count in counted) or 1
+    tables = {
+        "by thread": added_up((frames[0].partition(":")[2].strip() or frames[0], count) for frames, count in counted),
+        "by group": grouped(lines),
+        "by function": added_up((LINE.sub(")", frames[-1]), count) for frames, count in counted),
+        "by line": added_up((frames[-1], count) for frames, count in counted),
+    }
+    said = [f"{total:,} samples, {total / RATE_HZ:.1f} s of threads at work, while {last.records - first.records:,} records were folded in {last.at_s - first.at_s:.1f} s"]
+    for title, table in tables.items():
+        said += [title, *(f"  {count / total:6.1%}  {name}" for name, count in table.most_common(SHOWN))]
+    return "\n".join(said)
+
+
+def added_up(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
+    """Add counts up by name."""
+    found: Counter[str] = Counter()
+    for name, count in pairs:
+        found[name] += count
+    return found
 
 
 def grouped(lines: Iterable[str]) -> Counter[str]:
@@ -86,11 +102,7 @@ def grouped(lines: Iterable[str]) -> Counter[str]:
         >>> grouped(["main (x.py:1);fold (stream/fold/fold.py:9) 3", "main (x.py:1) 2"])
         Counter({'fold': 3, 'other': 2})
     """
-    found: Counter[str] = Counter()
-    for line in lines:
-        stack, _, count = line.rpartition(" ")
-        found[_group(stack.split(";"))] += int(count)
-    return found
+    return added_up((_group(line.rpartition(" ")[0].split(";")), int(line.rpartition(" ")[2])) for line in lines)
 
 
 def _group(frames: list[str]) -> str:
