@@ -111,8 +111,11 @@ class WorkerApp(faust.App):
         return {(tp.topic, tp.partition) for tp in self.consumer.assignment()}
 
     def high_watermark(self, topic: str, partition: int) -> int:
-        """The end of a log, as the last fetch of it said; 0 before the first."""
-        return self.consumer.highwater(TP(topic, partition)) or 0
+        """The end of a log, as the last fetch of it said; 0 before the first, and once the partition is another worker's."""
+        try:
+            return self.consumer.highwater(TP(topic, partition)) or 0
+        except AssertionError:  # so aiokafka says that the assignment has ended, which its thread knows before the agents do
+            return 0
 
     async def send_record(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> asyncio.Future[Any]:
         """Hand a record to the producer."""
