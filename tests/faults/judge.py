@@ -75,8 +75,12 @@ async def drain(settings: Settings, fleet: Fleet) -> dict[int, Any]:
     """
     deadline = time.monotonic() + DRAIN_PATIENCE_S
     held: dict[int, Any] = {}
+    ends: dict[int, int] = {}
     while time.monotonic() < deadline:
         fleet.hold_up()
+        await asyncio.sleep(STILL_S)
+        if any(lag != 0 for lag in [await worker.lag() for worker in fleet.workers.values()]):
+            continue  # to write down its whole state keeps a worker from folding: it is asked for when that may be the end
         ends = await true_ends(settings, TRACES.name)
         held = await held_states(fleet)
         folded = {number: state["offset"] + 1 - state["base"] for number, state in held.items()}

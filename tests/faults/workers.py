@@ -25,6 +25,7 @@ READY_PATIENCE_S = 120.0
 ANSWER_S = 2.0
 POLL_S = 0.1
 FOLDED_METRIC = "eddy_folded_records_total"
+LAG_METRIC = "eddy_lag_records"
 CRASH_STATUS = 70
 """The exit status of a worker that met what it does not know, or lost what it owned."""
 
@@ -110,6 +111,11 @@ class Worker:
         """Records folded in this life, by its own metrics."""
         answer = await self.ask("/metrics")
         return int(metric(answer[1], FOLDED_METRIC)) if answer else 0
+
+    async def lag(self) -> int | None:
+        """Records that it has still to fold, by its own metrics; None where it does not answer."""
+        answer = await self.ask("/metrics")
+        return int(metric(answer[1], LAG_METRIC)) if answer else None
 
     async def states(self) -> dict[str, Any] | None:
         """The canonical state of each partition that it holds."""
