@@ -7,6 +7,7 @@ import gzip
 import io
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 GZIP_MAGIC = b"\x1f\x8b"
 MOST_REPORTED = 20
 """Bad lines that are told one by one; the rest is only counted."""
+Prepare = Callable[[bytes], tuple[bytes, bytes]]
 BREATH = 512
 """Lines between two moments in which other tasks run: a producer that never waits starves its own sender."""
 
@@ -37,6 +39,8 @@ class Summary:
     skipped: int = 0
     refused: int = 0
     took_s: float = 0.0
+    broken: str = ""
+    """Why the file could not be read to its end; empty: it was."""
     bad_lines: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -54,11 +58,11 @@ async def publish_file(settings: Settings, path: Path, *, rate_per_s: float | No
     """
     from stream.cli.sending import producing
 
-    summary, started_s = Summary(), time.monotonic()
+    summary, started_s, prepare = Summary(), time.monotonic(), preparing(settings)
     with _opened(path) as (lines, raw, size), _progress(size, quiet=quiet) as advance:
         async with producing(settings, TRACES.name) as producer:
-            for number, line in enumerate(lines, 1):
-                await _publish_line(settings, producer, number, line, summary, quiet=quiet)
+            for number, line in enumerate(_to_the_break(lines, path, summary), 1):
+                await _publish_line(prepare, producer, number, line, summary, quiet=quiet)
                 if number % BREATH == 0 or rate_per_s:
                     advance(raw.tell() if raw.seekable() else 0)
                     await asyncio.sleep(_ahead_s(number - summary.skipped, rate_per_s, time.monotonic() - started_s))
@@ -68,12 +72,12 @@ async def publish_file(settings: Settings, path: Path, *, rate_per_s: float | No
     return summary
 
 
-async def _publish_line(settings: Settings, producer: AIOKafkaProducer, number: int, line: bytes, summary: Summary, *, quiet: bool) -> None:
+async def _publish_line(prepare: Prepare, producer: AIOKafkaProducer, number: int, line: bytes, summary: Summary, *, quiet: bool) -> None:
     value = line.strip()
     if not value:
         return
     try:
-        key = key_of(value, max_bytes=settings.max_record_bytes)
+        key, value = prepare(value)
     except MalformedRecordError as exc:
         _skip(number, exc, summary, quiet=quiet)
         return
@@ -81,15 +85,22 @@ async def _publish_line(settings: Settings, producer: AIOKafkaProducer, number: 
     sent.add_done_callback(lambda future: _count(future, summary))
 
 
-def key_of(value: bytes, *, max_bytes: int) -> bytes:
-    """Read a line as the worker will, and return the key it belongs under.
+def preparing(settings: Settings) -> Prepare:
+    """Return what reads a record as the worker will, and gives the key it belongs under and what of it may be published.
 
-    Raises:
-        MalformedRecordError: the worker would put it among the dead letters.
+    It raises MalformedRecordError where the worker would put the record among the dead letters.
     """
+    from stream.client.privacy import hide_json
+    from stream.reading.query_class import classifier
     from stream.reading.record import read_record
 
-    return read_record(value, max_bytes=max_bytes, classify=lambda query: "unread").trace_id.encode()
+    classify = classifier(settings.classifier)
+
+    def prepare(value: bytes) -> tuple[bytes, bytes]:
+        reading = read_record(value, max_bytes=settings.max_record_bytes, classify=lambda query: "unread")
+        return reading.trace_id.encode(), hide_json(value, settings.query_text, classify=classify)
+
+    return prepare
 
 
 def _skip(number: int, exc: MalformedRecordError, summary: Summary, *, quiet: bool) -> None:
@@ -124,10 +135,20 @@ def _opened(path: Path) -> Iterator[tuple[Iterator[bytes], IO[bytes], int]]:
             return
         with path.open("rb") as raw:
             yield _lines(raw), raw, path.stat().st_size
-    except (OSError, EOFError) as exc:
-        raise EddyError(
-            f"{path} cannot be read ({exc.strerror if isinstance(exc, OSError) and exc.strerror else exc}), but publish needs JSON lines, gzip or not; look at the path"
-        ) from exc
+    except EddyError:
+        raise  # a broker that is away is an OSError too, and none of the file's
+    except OSError as exc:
+        raise EddyError(f"{path} cannot be read ({exc.strerror or exc}), but publish needs JSON lines, gzip or not; look at the path") from exc
+
+
+def _to_the_break(lines: Iterator[bytes], path: Path, summary: Summary) -> Iterator[bytes]:
+    """Read lines; where the file ends in the middle of its compression, stop, so that what came before is published and counted."""
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):  # noqa: B007 - told when it breaks
+            yield line
+    except (OSError, EOFError, zlib.error) as exc:
+        summary.broken = f"{path} cannot be read beyond line {number:,} ({exc}); get it whole and publish it again: what is in the log already counts once"
 
 
 def _lines(raw: IO[bytes]) -> Iterator[bytes]:

@@ -48,7 +48,9 @@ def publish(
         print_json(asdict(summary))
     else:
         print(f"published {summary.published:,} records in {summary.took_s:.1f} s, skipped {summary.skipped:,} bad lines, the broker refused {summary.refused:,}")
-    if summary.refused or not summary.published or (strict and summary.skipped):
+        if summary.broken:
+            note(f"eddy: {summary.broken}")
+    if summary.broken or summary.refused or not summary.published or (strict and summary.skipped):
         raise typer.Exit(FAILED)
 
 
@@ -91,11 +93,11 @@ def _publish_example(*, as_json: bool) -> None:
 
 
 def _send(trace_id: str, record: Trace | Feedback | Forget, done: str, *, as_json: bool) -> None:
-    from stream.cli.publish_file import key_of
+    from stream.cli.publish_file import preparing
     from stream.cli.sending import send_all
 
-    settings, value = load_settings(), msgspec.json.encode(record)
-    key = key_of(value, max_bytes=settings.max_record_bytes)  # what the worker would refuse is refused here
+    settings = load_settings()
+    key, value = preparing(settings)(msgspec.json.encode(record))  # what the worker would refuse is refused here
     run(send_all(settings, [(TRACES.name, key, value)]))
     if as_json:
         print_json({"trace_id": trace_id, "type": record.type, "sent": True})

@@ -6,13 +6,14 @@ It does not look into text for secrets; what is not to be on the log at all is t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from stream.records import Feedback, Trace
+from stream.errors import MalformedRecordError
+from stream.records import Decision, Feedback, Forget, Trace
 
 QueryText = Literal["full", "hashed", "none"]
 
@@ -74,3 +75,44 @@ def bare(fields: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, Mapping):
             kept[name] = bare(value)
     return kept
+
+
+def hide_json(value: bytes, query_text: QueryText, *, classify: Callable[[str], str]) -> bytes:
+    """Take the text out of a record that stands in JSON, as anybody may have written it.
+
+    What the record's kind does not know is treated like metadata. A record that is not hidden stays as it is, byte for byte.
+
+    Args:
+        value: the record, readable for the worker.
+        query_text: what of the text may leave the process.
+        classify: names a query's class, where a trace comes without one.
+
+    Raises:
+        MalformedRecordError: a part that the worker leaves unread is no JSON.
+    """
+    if query_text == "full":
+        return value
+    try:
+        fields: dict[str, Any] = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise MalformedRecordError("not_json", str(exc)) from exc
+    kind = _KINDS.get(fields.get("type", "trace"), Trace)
+    known = {name: field for name, field in fields.items() if name in kind.__struct_fields__ or name == "type"}
+    hidden = bare({name: field for name, field in fields.items() if name not in known}) | known
+    hidden.pop("comment", None)
+    return msgspec.json.encode(hidden | _hidden_texts(fields, query_text, classify) if kind is Trace else hidden)
+
+
+def _hidden_texts(fields: Mapping[str, Any], query_text: QueryText, classify: Callable[[str], str]) -> dict[str, Any]:
+    query, steps, metadata = str(fields.get("query") or ""), fields.get("steps"), fields.get("metadata")
+    return {
+        "query": hash_query(query) if query_text == "hashed" else "",
+        "query_class": fields.get("query_class") or classify(query),
+        "result": "",
+        "messages": [],
+        "steps": [bare(step) for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else [],
+        "metadata": (bare(metadata) if isinstance(metadata, Mapping) else {}) | {MARK: query_text},
+    }
+
+
+_KINDS: dict[Any, type[Feedback | Decision | Forget]] = {"feedback": Feedback, "decision": Decision, "forget": Forget}

@@ -84,6 +84,35 @@ def test_publish_sends_every_good_line_untouched_and_names_the_bad_ones(
     assert sorted(read(settings, TRACES.name), key=str) == [(f"t{number}".encode(), trace(number)) for number in (1, 2, 3)]
 
 
+def test_publish_hides_the_text_that_the_client_would_hide(settings: Settings, eddy: Callable[..., tuple[int, Any, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text that must not reach the log must not reach it from the command line either."""
+    monkeypatch.setenv("EDDY_QUERY_TEXT", "none")
+    (tmp_path / "traces.jsonl").write_bytes(b'{"trace_id": "t1", "query": "SECRET", "result": "SECRET", "model": "m"}\n')
+
+    eddy("publish", "traces.jsonl")
+    eddy("publish", "--example")
+    eddy("feedback", "t1", "0.5", "--comment", "SECRET")
+
+    values = [value or b"" for _, value in read(settings, TRACES.name)]
+    assert len(values) == 3
+    assert [value for value in values if b"SECRET" in value or b"reverse" in value] == []
+
+
+def test_publish_says_how_far_a_broken_file_went(eddy: Callable[..., tuple[int, Any, str]], tmp_path: Path) -> None:
+    """A download that stopped in the middle: what could be read is on the log, and whoever gets the rest must know so."""
+    whole = gzip.compress(b"\n".join(trace(number) for number in range(20_000)))
+    (tmp_path / "cut.gz").write_bytes(whole[: len(whole) // 2])
+
+    status, summary, _ = eddy("publish", "cut.gz", "--json")
+    _, printed, said = eddy("publish", "cut.gz")
+
+    assert status == 1
+    assert 0 < summary["published"] < 20_000
+    assert f"cannot be read beyond line {summary['published']:,}" in summary["broken"]
+    assert f"published {summary['published']:,} records" in printed
+    assert summary["broken"] in said
+
+
 def test_publish_fails_when_nothing_could_be_published_or_strictly(eddy: Callable[..., tuple[int, Any, str]], tmp_path: Path) -> None:
     """A script must notice that a whole file was wrong; with --strict, that a line was."""
     (tmp_path / "bad.jsonl").write_bytes(b"nothing here\n")

@@ -74,6 +74,16 @@ def test_doctor_goes_on_without_a_broker_and_fails(capsys: pytest.CaptureFixture
     assert states["data folder"] == "ok"
 
 
+@pytest.mark.parametrize("name", ["traces.jsonl", "-"])
+def test_publishing_a_file_without_a_broker_blames_the_broker(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A connection that fails is an error of the operating system too, but the file is good."""
+    (tmp_path / "traces.jsonl").write_text('{"trace_id": "t"}\n')
+
+    assert run("publish", name) == 1
+
+    assert capsys.readouterr().err == f"eddy: no Kafka broker answers at {NOBODY}, but this needs one; start `eddy up`, or set EDDY_BOOTSTRAP to the address of yours\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.client.payload import Encoder
-from stream.client.privacy import QueryText, hash_query
+from stream.client.privacy import QueryText, hash_query, hide_json
 from stream.errors import MalformedRecordError
-from stream.records import Arm, Decision, Feedback, Trace
+from stream.records import Arm, Decision, Feedback, Forget, Trace
 
 SECRET = "SECRET"
 TRACE = Trace(
@@ -39,8 +39,12 @@ TRACE = Trace(
 )
 
 
+def classify(query: str) -> str:
+    return "code" if "import " in query else "short"
+
+
 def encoder(query_text: QueryText = "full", max_bytes: int = 1_000_000) -> Encoder:
-    return Encoder(query_text=query_text, max_bytes=max_bytes, classify=lambda query: "code" if "import " in query else "short")
+    return Encoder(query_text=query_text, max_bytes=max_bytes, classify=classify)
 
 
 def published(record: Trace | Decision, **options: Any) -> dict[str, Any]:
@@ -93,6 +97,30 @@ def test_hidden_text_takes_the_comment_of_a_rating(query_text: QueryText) -> Non
 
     assert SECRET.encode() in encoder().feedback(feedback)[1]
     assert SECRET.encode() not in encoder(query_text).feedback(feedback)[1]
+
+
+@pytest.mark.parametrize("query_text", ["hashed", "none"])
+def test_line_of_a_file_is_hidden_as_the_client_hides_a_trace(query_text: QueryText) -> None:
+    """A file that is published beside the client must not bring the text that the client keeps back; what nobody knows is text too."""
+    line = msgspec.json.encode(msgspec.to_builtins(TRACE) | {"notes": SECRET, "retries": 2})
+
+    hidden = hide_json(line, query_text, classify=classify)
+
+    assert SECRET.encode() not in hidden
+    assert msgspec.json.decode(hidden, type=Trace) == msgspec.convert(published(TRACE, query_text=query_text), Trace)
+    assert msgspec.json.decode(hidden)["retries"] == 2
+    assert hide_json(line, "full", classify=classify) is line
+
+
+def test_other_lines_of_a_file_lose_their_comments_only() -> None:
+    """A rating's comment may quote the answer; a decision and a request to forget have no text."""
+    rating = Feedback(trace_id="t1", rater="ana", rater_kind="human", score=0.5, given_at=1.0, comment=SECRET)
+    forget = msgspec.json.encode(Forget(trace_id="t1"))
+
+    hidden = hide_json(msgspec.json.encode(rating), "none", classify=classify)
+
+    assert msgspec.json.decode(hidden) == {"schema": 1, "type": "feedback", "trace_id": "t1", "rater": "ana", "rater_kind": "human", "score": 0.5, "given_at": 1.0}
+    assert hide_json(forget, "none", classify=classify) == forget
 
 
 def test_large_trace_is_cut_until_it_fits_and_says_what_was_cut() -> None:
