@@ -1,0 +1,40 @@
+"""The records that flow through Eddy's topics: what is on the wire, in JSON, one struct a record.
+
+Reading an untrusted record is `stream.reading.record`'s work; these types are what Eddy writes and what clients build.
+"""
+
+from stream.records.base import ANY_CLASS, OVERFLOW, SCHEMA, Arm, Record
+from stream.records.cycles import Adapter, AgentConfig, CycleFinished, CycleRequested, CycleStep, TrainingClaim, TrainingFinished, TrainingJob, TrainingProgress
+from stream.records.learned import ArmRouting, ArmState, ArmStatistics, Override, OverrideKind, PartitionStatistics, PolicyParameters, RoutingUpdate
+from stream.records.log import Decision, DecisionKind, Feedback, Forget, RaterKind, Trace
+
+__all__ = [
+    "ANY_CLASS",
+    "OVERFLOW",
+    "SCHEMA",
+    "Adapter",
+    "AgentConfig",
+    "Arm",
+    "ArmRouting",
+    "ArmState",
+    "ArmStatistics",
+    "CycleFinished",
+    "CycleRequested",
+    "CycleStep",
+    "Decision",
+    "DecisionKind",
+    "Feedback",
+    "Forget",
+    "Override",
+    "OverrideKind",
+    "PartitionStatistics",
+    "PolicyParameters",
+    "RaterKind",
+    "Record",
+    "RoutingUpdate",
+    "Trace",
+    "TrainingClaim",
+    "TrainingFinished",
+    "TrainingJob",
+    "TrainingProgress",
+]

@@ -1,0 +1,95 @@
+"""What learning cycles ask for, do and bring forth: cycles, training jobs, agents' configurations, adapters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from stream.records.base import Record
+
+
+class CycleRequested(Record, frozen=True, kw_only=True):
+    """A learning cycle is asked for."""
+
+    type: Literal["requested"] = "requested"
+    cycle_id: str
+    trigger: str
+    requested_at: float
+    evidence: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class CycleStep(Record, frozen=True, kw_only=True):
+    """A learning cycle has done one of its steps."""
+
+    type: Literal["step"] = "step"
+    cycle_id: str
+    step: str
+    at: float
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class CycleFinished(Record, frozen=True, kw_only=True):
+    """A learning cycle has ended."""
+
+    type: Literal["finished"] = "finished"
+    cycle_id: str
+    status: str
+    at: float
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class TrainingJob(Record, frozen=True, kw_only=True):
+    """An adapter is to be trained."""
+
+    type: Literal["job"] = "job"
+    job_id: str
+    requested_at: float
+    spec: dict[str, Any]
+
+
+class TrainingClaim(Record, frozen=True, kw_only=True):
+    """A trainer takes a job; the first claim in the log wins, for its lease."""
+
+    type: Literal["claim"] = "claim"
+    job_id: str
+    trainer: str
+    lease_s: float
+
+
+class TrainingProgress(Record, frozen=True, kw_only=True):
+    """How far a training job has come."""
+
+    type: Literal["progress"] = "progress"
+    job_id: str
+    trainer: str
+    step: int
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class TrainingFinished(Record, frozen=True, kw_only=True):
+    """A training job has ended."""
+
+    type: Literal["finished"] = "finished"
+    job_id: str
+    trainer: str
+    status: str
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class AgentConfig(Record, frozen=True, kw_only=True):
+    """One version of an agent's configuration."""
+
+    agent: str
+    version: int
+    toml: str
+
+
+class Adapter(Record, frozen=True, kw_only=True):
+    """A trained adapter that may be served."""
+
+    name: str
+    base_model: str
+    uri: str
+    sha256: str
+    status: str

@@ -1,0 +1,107 @@
+"""What is learned from requests and said about it: totals, routes, and an operator's overrides."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from stream.records.base import ANY_CLASS, Arm, Record
+
+ArmState = Literal["active", "exploring", "canary", "shadow", "withdrawn"]
+OverrideKind = Literal["pin", "freeze", "withdraw", "canary", "active_fold"]
+
+
+class ArmStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """The totals of one full arm in one class of one partition."""
+
+    arm: Arm
+    buckets: tuple[tuple[int, ...], ...]
+    """Rows of (width in seconds, start in epoch seconds, drawn 0 or 1, then the sums in the order of `stream.fold.totals.Sum`)."""
+
+
+class PartitionStatistics(Record, frozen=True, kw_only=True):
+    """The running total of one source partition and query class, at one offset of the log: never a delta."""
+
+    fold: str
+    partition: int
+    offset: int
+    """Offset, counted over all epochs of the log, of the last record folded."""
+    log_time_ms: int
+    query_class: str
+    arms: tuple[ArmStatistics, ...]
+
+
+class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
+    """What an update says of one arm."""
+
+    id: str
+    arm: Arm
+    probability: float
+    """Share of draws, in [0, 1]; over all arms of an update it sums to 1."""
+    mean: float | None
+    """Mean reward in [0, 1]; none where no trace of the arm was scored."""
+    interval: tuple[float, float] | None
+    effective_count: float
+    """Traces, each weighted by its age."""
+    rated_count: int
+    """Traces with a score from any source."""
+    count: int
+    cost_usd: float | None
+    latency_s: float | None
+    state: ArmState
+
+
+class RoutingUpdate(Record, frozen=True, kw_only=True):
+    """What routers draw from for one query class."""
+
+    query_class: str
+    fold: str
+    policy: str
+    version: tuple[int, int]
+    """(epoch, counter): compared as a tuple, the greater is the newer."""
+    log_time_ms: int
+    lambda_cost: float = 0.0
+    lambda_latency: float = 0.0
+    exploration_share: float
+    interval_method: str
+    alpha: float
+    best_arm: str | None
+    reason: str
+    """Why these probabilities, in one sentence."""
+    arms: tuple[ArmRouting, ...]
+
+
+class PolicyParameters(Record, frozen=True, kw_only=True):
+    """A model that routers evaluate themselves instead of drawing from a table."""
+
+    name: str
+    version: tuple[int, int]
+    feature_hash: str
+    parameters: dict[str, Any]
+
+
+class Override(Record, frozen=True, kw_only=True):
+    """An operator's word over what is learned; a tombstone under its key lifts it."""
+
+    kind: OverrideKind
+    query_class: str = ANY_CLASS
+    arm: Arm | None = None
+    share: float | None = None
+    fold: str | None = None
+    reason: str = ""
+    given_at: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """The key under which it stands on `eddy.overrides`: what it overrides.
+
+        Example:
+            >>> Override(kind="pin", query_class="code", arm=Arm(model="m")).key
+            'pin/code'
+            >>> Override(kind="withdraw", arm=Arm(model="m", agent="a")).key
+            'withdraw/m|a'
+        """
+        if self.kind in ("withdraw", "canary") and self.arm is not None:
+            return f"{self.kind}/{self.arm.id}"
+        return self.kind if self.kind == "active_fold" else f"{self.kind}/{self.query_class}"
