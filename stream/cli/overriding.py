@@ -20,6 +20,8 @@ ClassArgument = Annotated[str, typer.Argument(metavar="CLASS", help="The class, 
 ArmArgument = Annotated[str, typer.Argument(metavar="ARM", help="The arm, as `eddy routes` names it: MODEL or MODEL|AGENT.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; shown on the page.")]
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Pin a class or an arm that no trace has shown yet.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -27,12 +29,15 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def pin(query_class: ClassArgument, arm: ArmArgument, reason: ReasonOption = "", as_json: JsonOption = False) -> None:
+def pin(query_class: ClassArgument, arm: ArmArgument, reason: ReasonOption = "", force: ForceOption = False, as_json: JsonOption = False) -> None:
     """Let one arm serve every request of a class.
 
-    `eddy unpin CLASS` lifts it.
+    `eddy unpin CLASS` lifts it. A class or an arm that no trace has shown is refused, since a whole class would be served by a typing error.
     """
-    _place(Override(kind="pin", query_class=query_class, arm=_arm(arm), reason=reason, given_at=time.time()), as_json=as_json)
+    override = Override(kind="pin", query_class=query_class, arm=_arm(arm), reason=reason, given_at=time.time())
+    if not force and (doubts := run(_doubts(load_settings(), override))):
+        raise EddyError(f"{'; '.join(doubts)}: nothing is pinned, but --force pins what is still to come")
+    _place(override, as_json=as_json)
 
 
 def unpin(query_class: ClassArgument, as_json: JsonOption = False) -> None:
@@ -68,9 +73,12 @@ def unfreeze(query_class: ClassArgument, as_json: JsonOption = False) -> None:
 
 def _arm(name: str) -> Arm:
     try:
-        return Arm.parse(name)
+        arm = Arm.parse(name.strip())
     except ValueError as exc:
         raise EddyError(str(exc)) from exc
+    if not arm.id:
+        raise EddyError(f"arm {name!r} names nothing, but an arm is MODEL or MODEL|AGENT; `eddy routes` shows the arms there are")
+    return arm
 
 
 def _place(override: Override, *, as_json: bool) -> None:
@@ -85,7 +93,7 @@ def _place(override: Override, *, as_json: bool) -> None:
 
 
 async def _doubts(settings: Settings, override: Override) -> list[str]:
-    """Say which names may be mistyped: an override holds for what is still to come, too, so it is not refused."""
+    """Say which names may be mistyped."""
     from stream.cli.routes import read_overview
 
     classes = (await read_overview(settings)).report()["classes"]
@@ -93,7 +101,7 @@ async def _doubts(settings: Settings, override: Override) -> list[str]:
     doubts = []
     if override.query_class not in {"*", *classes}:
         doubts.append(f"no trace of class {override.query_class} has been counted so far; `eddy routes` shows the classes there are")
-    if override.arm is not None and not _is_among(override.arm, [Arm.parse(name) for name in counted | {arm.id for arm in settings.arms}], settings.arm_fields):
+    if override.arm is not None and not _is_among(override.arm, [Arm.parse(name) for name in counted | {arm.id for arm in settings.arms} | {settings.default_arm}], settings.arm_fields):
         doubts.append(f"no trace of arm {override.arm.id} has been counted so far, and eddy.toml does not declare it; `eddy routes` shows the arms there are")
     return doubts
 

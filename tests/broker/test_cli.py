@@ -147,7 +147,7 @@ def test_feedback_and_forget_are_keyed_by_their_trace(settings: Settings, eddy: 
 
 def test_overrides_stand_until_they_are_lifted(settings: Settings, eddy: Callable[..., tuple[int, Any, str]]) -> None:
     """Every override is one key of the compacted topic; lifting it is a tombstone under the same key."""
-    eddy("pin", "code", "gpt-4|react", "--reason", "incident")
+    eddy("pin", "code", "gpt-4|react", "--reason", "incident", "--force")
     eddy("withdraw", "small")
     eddy("freeze", "*")
     standing = asyncio.run(read_compacted(settings, OVERRIDES.name))
@@ -171,11 +171,28 @@ def test_names_that_no_trace_has_are_doubted_and_stand(settings: Settings, eddy:
     total = PartitionStatistics(fold="f", partition=0, offset=0, log_time_ms=0, query_class="code", arms=arms)
     send(settings, (STATISTICS.name, b"f/0/code", msgspec.json.encode(total)))
 
-    said = {words: eddy(*words) for words in (("pin", "code", "gpt-4"), ("withdraw", "gpt-4|other"), ("pin", "code", "gtp-4"), ("freeze", "coed"), ("freeze", "*"))}
+    said = {words: eddy(*words) for words in (("pin", "code", "gpt-4"), ("withdraw", "gpt-4|other"), ("withdraw", "gtp-4"), ("freeze", "coed"), ("freeze", "*"))}
 
     assert {words: err.count("has been counted so far") for words, (_, _, err) in said.items()} == dict(zip(said, (0, 0, 1, 1, 0), strict=True))
     assert {status for status, _, _ in said.values()} == {0}
-    assert asyncio.run(read_compacted(settings, OVERRIDES.name)).keys() == {b"pin/code", b"withdraw/gpt-4|other", b"freeze/coed", b"freeze/*"}
+    assert asyncio.run(read_compacted(settings, OVERRIDES.name)).keys() == {b"pin/code", b"withdraw/gpt-4|other", b"withdraw/gtp-4", b"freeze/coed", b"freeze/*"}
+
+
+@pytest.mark.parametrize("words", [("code", "gtp-4"), ("coed", "gpt-4")])
+def test_pin_of_a_name_that_no_trace_has_is_refused_unless_forced(settings: Settings, eddy: Callable[..., tuple[int, Any, str]], words: tuple[str, str]) -> None:
+    """A pin lets one arm serve everything: by a typing error every request of the class would fail, or the pin would do nothing."""
+    row = [60, 0, 0] + [0] * SUMS
+    row[3 + Sum.COUNT] = 1
+    total = PartitionStatistics(fold="f", partition=0, offset=0, log_time_ms=0, query_class="code", arms=(ArmStatistics(arm=Arm(model="gpt-4"), buckets=(tuple(row),)),))
+    send(settings, (STATISTICS.name, b"f/0/code", msgspec.json.encode(total)))
+
+    refused, _, said = eddy("pin", *words)
+    before = asyncio.run(read_compacted(settings, OVERRIDES.name))
+    forced, _, _ = eddy("pin", *words, "--force")
+
+    assert (refused, before, forced) == (1, {}, 0)
+    assert "--force" in said
+    assert asyncio.run(read_compacted(settings, OVERRIDES.name)).keys() == {f"pin/{words[0]}".encode()}
 
 
 def test_routes_add_up_source_partitions_and_read_to_the_true_end(settings: Settings, eddy: Callable[..., tuple[int, Any, str]]) -> None:

@@ -89,6 +89,8 @@ def test_publishing_a_file_without_a_broker_blames_the_broker(name: str, tmp_pat
     [
         (("publish",), "give FILE or --example"),
         (("publish", "there-is-none.jsonl"), "cannot be read"),
+        (("pin", "code", ""), "names nothing"),
+        (("withdraw", " | "), "names nothing"),
         (("pin", "code", "a|b|c|d|e"), "an arm is MODEL|AGENT|CONFIG_VERSION|ADAPTER"),
         (("feedback", "t1", "0.5", "--kind", "alien"), "human, judge or program"),
         (("feedback", "", "0.5"), "bad_trace_id"),
