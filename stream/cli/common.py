@@ -95,9 +95,9 @@ def plain(text: str, *, most: int = 200) -> str:
     return shown if len(text) <= most else shown[:most] + "…"
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> None:
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, prose: str = "") -> None:
     """Print a table for people; every cell is taken as text, never as markup."""
-    wide_console().print(table_of(columns, rows, title=title))
+    wide_console().print(table_of(columns, rows, prose=prose))
 
 
 def wide_console() -> Console:
@@ -108,15 +108,16 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(markup=False, highlight=False, width=160)
 
 
-def table_of(columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> Any:
-    """Lay out a table for people; the first column is text, the others stand to the right."""
+def table_of(columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None, prose: str = "") -> Any:
+    """Lay out a table for people; the first column is text, the others stand to the right, but for the one of prose, which gives way to all."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), title=Text(plain(title)) if title else None, title_justify="left", pad_edge=False)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", overflow="fold", no_wrap=place > 0, min_width=None if place else 16)
+        is_whole = column != prose if prose else place > 0
+        table.add_column(column, justify="right" if place and is_whole else "left", overflow="fold", no_wrap=is_whole, min_width=None if place or prose else 16)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     return table

@@ -39,7 +39,7 @@ def list_letters(reason: ReasonOption = None, most: Annotated[int, typer.Option(
         print_json({"total": len(letters), "letters": letters[-most:]})
         return
     rows = [(f"{letter['id']}", letter["reason"], letter["source"], f"{letter['size_bytes']:,}", letter["detail"]) for letter in letters[-most:]]
-    print_table(("letter", "reason", "from", "bytes", "detail"), rows)
+    print_table(("letter", "reason", "from", "bytes", "detail"), rows, prose="detail")
     reasons = Counter(letter["reason"] for letter in letters)
     note(f"{len(letters):,} dead letters" + "".join(f", {name}: {number:,}" for name, number in reasons.most_common()))
 

@@ -98,10 +98,11 @@ async def _doubts(settings: Settings, override: Override) -> list[str]:
 
     classes = (await read_overview(settings)).report()["classes"]
     counted = {name for entry in classes.values() for name, arm in entry["arms"].items() if arm["count"]}
+    known = [Arm.parse(name) for name in counted | {arm.id for arm in settings.arms} | {settings.default_arm}]
     doubts = []
     if override.query_class not in {"*", *classes}:
         doubts.append(f"no trace of class {override.query_class} has been counted so far; `eddy routes` shows the classes there are")
-    if override.arm is not None and not _is_among(override.arm, [Arm.parse(name) for name in counted | {arm.id for arm in settings.arms} | {settings.default_arm}], settings.arm_fields):
+    if override.arm is not None and not _is_among(override.arm, known, settings.arm_fields):
         doubts.append(f"no trace of arm {override.arm.id} has been counted so far, and eddy.toml does not declare it; `eddy routes` shows the arms there are")
     return doubts
 

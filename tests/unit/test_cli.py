@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from stream.cli import main
-from stream.cli.common import plain
+from stream.cli.common import plain, table_of
 from stream.cli.running import with_free_ports
 from stream.settings import load
 
@@ -207,6 +209,18 @@ def test_settings_find_the_broker_that_up_left_in_the_data_folder(tmp_path: Path
     assert load_settings().bootstrap == "127.0.0.1:23456"
     assert settings_of(None, None).bootstrap == "127.0.0.1:23456", "clients look where commands look"
     assert settings_of("elsewhere:9092", None).bootstrap == "elsewhere:9092"
+
+
+def test_long_prose_leaves_the_other_columns_of_a_table_alone() -> None:
+    """On a terminal of 80 columns a detail of 190 characters goes on in further lines; what names the letter stays to be copied."""
+    table = table_of(("letter", "reason", "from", "bytes", "detail"), [("3/1234567", "missing_field", "eddy.traces 3/7654321", "1,234", "word " * 38)], prose="detail")
+    console = Console(width=80, file=io.StringIO(), legacy_windows=False)
+
+    console.print(table)
+
+    said = console.file.getvalue()
+    assert all(cell in said for cell in ("3/1234567", "missing_field", "eddy.traces 3/7654321", "1,234", "letter", "reason", "bytes"))
+    assert said.count("word") == 38
 
 
 def test_plain_keeps_control_characters_from_the_terminal() -> None:
