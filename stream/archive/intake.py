@@ -12,8 +12,8 @@ import msgspec
 from stream.archive.blocks import BYTES, RECORDS, Block, Body, Entry, Headers, Kind
 from stream.archive.positions import Position, advance, hash_id, hash_record
 from stream.errors import MalformedRecordError
+from stream.fold.feedback import is_ahead
 from stream.fold.fold import LogRecord as FoldRecord
-from stream.fold.fold import is_ahead
 from stream.fold.ratings import KIND_NUMBERS
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, Reading, TraceReading, read_record
 from stream.records import Forget

@@ -1,0 +1,96 @@
+"""What a trace does to a partition: it is counted in its bucket and remembered in the join index."""
+
+from __future__ import annotations
+
+from stream.fold.buckets import OVERFLOW_ARM
+from stream.fold.index import WAITING
+from stream.fold.ratings import add_score, score_of
+from stream.fold.state import PartitionState
+from stream.fold.totals import Sum
+from stream.reading.arm import FullArm
+from stream.reading.outcome import Outcome
+from stream.reading.record import TraceReading
+from stream.records import OVERFLOW
+
+# Plain integers, since a member of an IntEnum is converted at every use as an index.
+_COUNT, _COST_KNOWN, _COST_NANO_USD, _LATENCY_KNOWN, _LATENCY_MS, _TOKENS_KNOWN, _TOKENS, _SUCCESSES, _FAILURES = map(int, list(Sum)[:9])
+_SUCCESS = int(Outcome.SUCCESS)
+_NO_ARMS: dict[FullArm, int] = {}
+
+
+def apply_trace(state: PartitionState, trace: TraceReading, key: bytes) -> None:
+    """Count a trace, with what waited for it; a second one of its id is a duplicate."""
+    index = state.index
+    slot = index.slots.get(key)
+    if slot is None:
+        _count(state, trace, key, None, trace.drawn or False)
+    elif index.places[slot] != WAITING:
+        state.counters.duplicates += 1
+    else:
+        _match(state, trace, key, slot)
+
+
+def _match(state: PartitionState, trace: TraceReading, key: bytes, slot: int) -> None:
+    """Count a trace for which something waited: its entry moves to the young end."""
+    index = state.index
+    ratings, decision = index.ratings[slot], index.decisions.get(slot)
+    lent = decision is not None and decision.allows(trace.arm)
+    index.clear(slot)
+    index.mark(slot)
+    state.counters.waiting -= 1
+    _count(state, trace, key, ratings, lent if trace.drawn is None else trace.drawn)
+
+
+def _count(state: PartitionState, trace: TraceReading, key: bytes, ratings: bytes | None, drawn: bool) -> None:
+    """Add a trace to its bucket and to the index."""
+    totals = state.totals
+    cell = totals.classes.get(trace.query_class, _NO_ARMS).get(trace.arm)
+    place = (totals.cell(*_capped(state, trace.query_class, trace.arm)) if cell is None else cell) * 2 + drawn
+    _add_trace(totals.sums((0, totals.minute), place), trace, score_of(ratings, trace.inline_micro, trace.outcome))
+    enter(state, key, place, trace.outcome, trace.inline_micro, ratings)
+    state.counters.traces += 1
+
+
+def _capped(state: PartitionState, query_class: str, arm: FullArm) -> tuple[str, FullArm]:
+    """Return the class and arm under which a new arm is counted: its own, or the overflow's where the cap is reached."""
+    totals = state.totals
+    if not totals.has_room_for_class(query_class):
+        state.counters.overflow_classes += 1
+        query_class = OVERFLOW
+    if not totals.has_room_for_arm(query_class, arm):
+        state.counters.overflow_arms += 1
+        arm = OVERFLOW_ARM
+    return query_class, arm
+
+
+def _add_trace(sums: list[int], trace: TraceReading, score: tuple[int, int] | None) -> None:
+    sums[_COUNT] += 1
+    if trace.cost_nano_usd >= 0:
+        sums[_COST_KNOWN] += 1
+        sums[_COST_NANO_USD] += trace.cost_nano_usd
+    if trace.latency_ms >= 0:
+        sums[_LATENCY_KNOWN] += 1
+        sums[_LATENCY_MS] += trace.latency_ms
+    if trace.tokens >= 0:
+        sums[_TOKENS_KNOWN] += 1
+        sums[_TOKENS] += trace.tokens
+    if trace.outcome:
+        sums[_SUCCESSES if trace.outcome == _SUCCESS else _FAILURES] += 1
+    add_score(sums, score)
+
+
+def enter(state: PartitionState, key: bytes, place: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
+    """Add an entry to the index; the oldest one leaves if there is no room."""
+    index = state.index
+    if index.next_slot_is_taken:
+        _leave(state, index.seq % index.horizon)
+    return index.add(key, place, state.totals.minute, outcome, inline_micro, ratings)
+
+
+def _leave(state: PartitionState, slot: int) -> None:
+    index, counters = state.index, state.counters
+    if index.places[slot] == WAITING:
+        counters.waiting -= 1
+        counters.unmatched_feedback += index.ratings[slot] is not None
+        counters.unmatched_decisions += slot in index.decisions
+    index.clear(slot)
