@@ -26,6 +26,7 @@ from stream.archive.restore import ARCHIVE_FILE
 from stream.broker import remembered_port
 from stream.errors import BrokerUnavailableError
 from stream.fold.spec import FoldSpec
+from stream.header_names import tolerate_header_names
 from stream.reading.query_class import classifier
 from stream.topics import TRACES
 from stream.transport.probe import LogView, look
@@ -91,6 +92,7 @@ class Learner:
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        tolerate_header_names()
         consumer = AIOKafkaConsumer(
             **self._settings.client_options,
             group_id=GROUP,

@@ -119,6 +119,9 @@ async def _started_consumer(settings: Settings) -> AIOKafkaConsumer:
     from aiokafka import AIOKafkaConsumer
     from aiokafka.errors import KafkaError
 
+    from stream.header_names import tolerate_header_names
+
+    tolerate_header_names()
     consumer = AIOKafkaConsumer(
         **settings.client_options,
         enable_auto_commit=False,

@@ -12,6 +12,7 @@
 | `fetch_wait` | `AIOKafkaConsumerThread._create_worker_consumer` | 1.5 s are hard-coded, and Tansu does not wake a long poll |
 | `heartbeat` | `GroupCoordinator._do_heartbeat` | who may write depends on when the group last heard of us |
 | `recovery` | `Store.apply_changelog_batch` and others | the last write must not win, and nothing is decoded twice |
+| `stream.header_names` | `aiokafka.consumer.fetcher`'s parsing | a header name that is not UTF-8 stops a partition; it lies above, since every reader needs it |
 
 `pins` holds the fingerprints of the overridden methods; a test fails when one of them changes upstream. `probe` overrides nothing:
 it reads single records and the ends of logs, outside the group.

@@ -7,6 +7,7 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
+from stream.header_names import tolerate_header_names
 from stream.transport.chunks import ChunkedFetch
 from stream.transport.commits import DurableCommits
 from stream.transport.drain import DirectDrain
@@ -49,6 +50,7 @@ class EddyTransport(driver.Transport):
 
 def install(app: Any, *, sources: frozenset[str], client_options: Mapping[str, Any]) -> EddyTransport:
     """Give an app this transport; nothing may have asked it for its own before."""
+    tolerate_header_names()
     transport = EddyTransport(app.conf.broker_consumer, app)
     transport.sources, transport.client_options = sources, client_options
     transport.durable_offset, transport.heartbeat = lambda _: None, Heartbeat()

@@ -47,6 +47,11 @@ PINS: dict[str, str] = {
     "faust.serializers.schemas:Schema.compile": "d46eec5ce3195b2c",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "dc1d6632aaa68e96",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": "be4348896b9b66af",
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "59bf948fff47eed5",
+    "aiokafka.consumer.fetcher:PartitionRecords.__next__": "63ac34a08c309098",
+    "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480732c",
+    "aiokafka.record.default_records:_DefaultRecordBatchPy._maybe_uncompress": "c9d0dc2bed50cc86",
+    "aiokafka.record.default_records:_DefaultRecordBatchPy._read_msg": "0997ab7a58505c93",
 }
 
 

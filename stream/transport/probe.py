@@ -12,6 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.errors import BrokerUnavailableError
+from stream.header_names import tolerate_header_names
 
 FETCH_WAIT_MS = 20
 PATIENCE_S = 20.0
@@ -80,6 +81,7 @@ def _by_tp(offsets: Mapping[Place, int]) -> dict[TopicPartition, int]:
 
 @asynccontextmanager
 async def _consumer(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
+    tolerate_header_names()
     consumer = AIOKafkaConsumer(**client_options, group_id=None, enable_auto_commit=False, auto_offset_reset="latest", fetch_max_wait_ms=FETCH_WAIT_MS)
     await consumer.start()
     try:

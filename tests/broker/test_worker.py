@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from stream.fold.spec import FoldSpec
 from stream.provision import provision
@@ -151,3 +152,26 @@ async def _make_anew(settings: Settings) -> None:
     await admin.close()
     await asyncio.sleep(1.0)
     await provision(settings)
+
+
+class RawName(str):
+    """A header name that is sent in Latin-1, whatever it says."""
+
+    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        return b"caf\xe9"
+
+
+async def test_header_name_that_is_not_utf8_stops_no_partition(loop: Loop, monkeypatch: pytest.MonkeyPatch):
+    """Clients of librdkafka can send one and no broker refuses it; what stands before it in the same fetch counts too."""
+    for module in ("producer", "message_accumulator"):
+        monkeypatch.setattr(f"aiokafka.producer.{module}.DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    values = [b'{"trace_id": "t%d", "query": "hi", "model": "m", "outcome": "success"}' % number for number in range(40)]
+    async with AIOKafkaProducer(**loop.settings.client_options, linger_ms=50) as producer:
+        headers = [("good", b"1")], [(RawName("name"), b"\xe9")]
+        await asyncio.gather(*[await producer.send(TRACES.name, value, key=b"t%d" % number, headers=headers[number % 7 == 3]) for number, value in enumerate(values)])
+
+    await loop.start()
+    await loop.must_equal_the_fold()
+
+    states = await recovered_states(loop.settings)
+    assert sum(state["counters"]["traces"] for state in states.values()) == 40

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from stream.header_names import tolerate_header_names
 from stream.settings import Settings
 
 
@@ -75,6 +76,7 @@ async def _to_end(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> A
 @asynccontextmanager
 async def _consumer(settings: Settings, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
     places = await _partitions(settings, topic)
+    tolerate_header_names()
     consumer = AIOKafkaConsumer(**settings.client_options, enable_auto_commit=False, fetch_max_wait_ms=50)
     await consumer.start()
     try:
