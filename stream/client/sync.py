@@ -37,6 +37,17 @@ class Client(Protocol):
         """End."""
 
 
+class Sender(Client, Protocol):
+    """What publishes."""
+
+    @property
+    def stats(self) -> OutboxStats:
+        """What became of the records so far."""
+
+    async def flush(self, timeout_s: float = ...) -> bool:
+        """Wait until what was published is on the log."""
+
+
 class Background:
     """An event loop in a thread of its own, and one client on it; closed at exit at the latest.
 
@@ -88,7 +99,46 @@ class Background:
         self._loop = self._thread = None
 
 
-class SyncEddy:
+class _Sync:
+    """A client in the background, from start to close. The four clients differ in what is called on them, and share a base class for the rest."""
+
+    def __init__(self, client: Client) -> None:
+        self._background = Background(client)
+
+    def start(self) -> None:
+        """Begin, in the background; does not wait for the broker."""
+        self._background.start()
+
+    def close(self) -> None:
+        """End it, after what was published is on the log or the time for that is over; a router's last snapshot stays usable."""
+        self._background.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class _SyncSender(_Sync):
+    """One that publishes."""
+
+    def __init__(self, sender: Sender) -> None:
+        super().__init__(sender)
+        self._sender = sender
+
+    @property
+    def stats(self) -> OutboxStats:
+        """What became of the records so far."""
+        return self._sender.stats
+
+    def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+        """Wait until what was published is on the log; False when the time was not enough."""
+        return bool(self._background.run(self._sender.flush(timeout_s), timeout_s=timeout_s))
+
+
+class SyncEddy(_SyncSender):
     """`stream.client.Eddy` for code without an event loop; same arguments.
 
     Example:
@@ -102,7 +152,7 @@ class SyncEddy:
 
     def __init__(self, bootstrap: str | None = None, **options: Any) -> None:
         self._eddy = Eddy(bootstrap, **options)
-        self._background = Background(self._eddy)
+        super().__init__(self._eddy)
 
     def request(
         self,
@@ -136,37 +186,13 @@ class SyncEddy:
         """The router; `select` may be called from any thread."""
         return self._eddy.router
 
-    @property
-    def stats(self) -> OutboxStats:
-        """What became of the records so far."""
-        return self._eddy.stats
 
-    def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Wait until what was published is on the log; False when the time was not enough."""
-        return bool(self._background.run(self._eddy.flush(timeout_s), timeout_s=timeout_s))
-
-    def start(self) -> None:
-        """Begin to follow and to deliver."""
-        self._background.start()
-
-    def close(self) -> None:
-        """Flush and end."""
-        self._background.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
-class SyncRouter:
+class SyncRouter(_Sync):
     """`stream.client.Router` for code without an event loop; same arguments."""
 
     def __init__(self, bootstrap: str | None = None, **options: Any) -> None:
         self._router = Router(bootstrap, **options)
-        self._background = Background(self._router)
+        super().__init__(self._router)
 
     def select(
         self,
@@ -184,89 +210,26 @@ class SyncRouter:
         """Wait until the topic was once read to its end; False when the time was not enough."""
         return bool(self._background.run(self._router.ready(timeout_s), timeout_s=timeout_s))
 
-    def start(self) -> None:
-        """Begin to follow; does not wait for the broker."""
-        self._background.start()
 
-    def close(self) -> None:
-        """End it; the last snapshot stays usable."""
-        self._background.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
-class SyncTracePublisher:
+class SyncTracePublisher(_SyncSender):
     """`stream.client.TracePublisher` for code without an event loop; same arguments."""
 
     def __init__(self, bootstrap: str | None = None, **options: Any) -> None:
         self._publisher = TracePublisher(bootstrap, **options)
-        self._background = Background(self._publisher)
+        super().__init__(self._publisher)
 
     def publish(self, record: TraceRecord) -> bool:
         """Publish a trace, a decision or a request to forget; never waits, never raises."""
         return self._publisher.publish(record)
 
-    @property
-    def stats(self) -> OutboxStats:
-        """What became of the records so far."""
-        return self._publisher.stats
 
-    def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Wait until what was published is on the log; False when the time was not enough."""
-        return bool(self._background.run(self._publisher.flush(timeout_s), timeout_s=timeout_s))
-
-    def start(self) -> None:
-        """Begin to deliver."""
-        self._background.start()
-
-    def close(self) -> None:
-        """Flush and end."""
-        self._background.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
-class SyncFeedbackPublisher:
+class SyncFeedbackPublisher(_SyncSender):
     """`stream.client.FeedbackPublisher` for code without an event loop; same arguments."""
 
     def __init__(self, bootstrap: str | None = None, **options: Any) -> None:
         self._publisher = FeedbackPublisher(bootstrap, **options)
-        self._background = Background(self._publisher)
+        super().__init__(self._publisher)
 
     def publish(self, feedback: Feedback) -> bool:
         """Publish a rating; never waits, never raises."""
         return self._publisher.publish(feedback)
-
-    @property
-    def stats(self) -> OutboxStats:
-        """What became of the records so far."""
-        return self._publisher.stats
-
-    def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Wait until what was published is on the log; False when the time was not enough."""
-        return bool(self._background.run(self._publisher.flush(timeout_s), timeout_s=timeout_s))
-
-    def start(self) -> None:
-        """Begin to deliver."""
-        self._background.start()
-
-    def close(self) -> None:
-        """Flush and end."""
-        self._background.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
