@@ -37,8 +37,6 @@ class Loop:
 
     async def start(self) -> float:
         """Start it; returns the seconds until its worker is ready."""
-        for name in ("worker.json", "learner.json"):
-            (self.folder / name).unlink(missing_ok=True)
         began_s = time.monotonic()
         self._up.start()
         while (answer := await self.worker.ask("/ready")) is None or answer[0] != 200:

@@ -19,6 +19,7 @@ import aiohttp
 import psutil
 
 from stream import leash
+from stream.addresses import running
 
 READY_S = 120.0
 POLL_S = 0.05
@@ -144,19 +145,14 @@ class Service(Program):
     def __init__(self, command: str, folder: Path, environ: Mapping[str, str], *, progress: str = "eddy_folded_records_total") -> None:
         ports = {"EDDY_WORKER_PORT": "0", "EDDY_LEARNER_PORT": "0", "EDDY_DATA_DIR": str(folder)}
         super().__init__(command, [sys.executable, "-m", "stream", command], folder=folder, environ=dict(environ) | ports)
-        self.address = folder / f"{command}.json"
+        self._command, self._folder = command, folder
         self._progress = progress
-
-    def start(self, **options: int) -> None:
-        """Start it; an address of an earlier life is forgotten."""
-        self.address.unlink(missing_ok=True)
-        super().start(**options)
 
     async def ask(self, path: str, *, within_s: float = 5.0) -> tuple[int, str] | None:
         """GET a path; None where nothing answers."""
         with suppress(OSError, ValueError, KeyError, aiohttp.ClientError, asyncio.TimeoutError):
-            place = json.loads(self.address.read_text())
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=within_s)) as session, session.get(f"http://{place['host']}:{place['port']}{path}") as answer:
+            *_, place = running(self._folder, self._command)
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=within_s)) as session, session.get(place.url + path) as answer:
                 return answer.status, await answer.text()
         return None
 

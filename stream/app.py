@@ -18,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faust.types.tuples import TP
 
 from stream import metrics
+from stream.addresses import address_file
 from stream.errors import MissingExtraError, SettingsError
 from stream.fold.spec import FoldSpec
 from stream.health import HealthServer
@@ -167,7 +168,7 @@ def create_app(settings: Settings) -> WorkerApp:
     app.health = HealthServer(
         host=settings.metrics_host,
         port=settings.worker_port,
-        address_file=settings.data_dir / "worker.json",
+        address_file=address_file(settings.data_dir, "worker"),
         is_live=watchdog.what_is_stuck,
         is_ready=watchdog.what_is_missing,
         metrics=metrics.WORKER,

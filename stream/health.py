@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+
+from stream.addresses import write_address
 
 Check = Callable[[], str]
 """Says what is wrong, in a few words; empty: nothing is."""
@@ -56,14 +56,12 @@ class HealthServer:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
         self._port = self._runner.addresses[0][1]
-        self._address_file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._address_file.with_suffix(".tmp")
-        draft.write_text(json.dumps({"host": self._host, "port": self._port, "pid": os.getpid()}))
-        draft.replace(self._address_file)
+        write_address(self._address_file, host=self._host, port=self._port)
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening, and take the address away."""
         if self._runner is not None:
+            self._address_file.unlink(missing_ok=True)
             await self._runner.cleanup()
 
     async def _scrape(self, _: web.Request) -> web.Response:

@@ -66,8 +66,6 @@ class Loop:
 
     async def start(self) -> float:
         """Start it; returns the seconds until it is ready for clients."""
-        for name in ("worker.json", "learner.json"):
-            (self.folder / name).unlink(missing_ok=True)
         began = time.monotonic()
         environ = os.environ | environ_of(settings_for("unused:1")) | {"EDDY_DATA_DIR": str(self.folder), "EDDY_WORKER_PORT": "0", "EDDY_LEARNER_PORT": "0"}
         environ.pop("EDDY_BOOTSTRAP")

@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 
 from stream import leash
+from stream.addresses import running
 
 READY_PATIENCE_S = 120.0
 ANSWER_S = 2.0
@@ -54,7 +55,6 @@ class Worker:
 
     def start(self) -> None:
         """Begin a life."""
-        (self.folder / "worker.json").unlink(missing_ok=True)
         with (self.folder / "worker.log").open("ab") as log:
             log.write(f"---- a life begins at {time.time():.3f}\n".encode())
             log.flush()
@@ -96,9 +96,9 @@ class Worker:
     async def ask(self, path: str, *, within_s: float = ANSWER_S) -> tuple[int, str] | None:
         """GET a path of its own web server; None where nothing answers."""
         with suppress(OSError, ValueError, KeyError, aiohttp.ClientError, asyncio.TimeoutError):
-            place = json.loads((self.folder / "worker.json").read_text())
+            *_, place = running(self.folder, "worker")
             timeout = aiohttp.ClientTimeout(total=within_s)
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"http://{place['host']}:{place['port']}{path}") as answer:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(place.url + path) as answer:
                 return answer.status, await answer.text()
         return None
 
