@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stream.cli.common import plain
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 RETRY_S = 1.0
+MOVE = 0.02
+"""Change of a probability that is told: twice what is worth an update of its own."""
 
 
 async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
@@ -28,7 +31,7 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
     from stream.supervise import Supervisor
 
     settings, environment = with_free_ports(settings)
-    supervisor = Supervisor(settings, embedded=embedded, workers=workers, environment=environment, say=say, beside=lambda lives: see_to_fold(lives, is_embedded=embedded))
+    supervisor = Supervisor(settings, embedded=embedded, workers=workers, environment=environment, say=say, beside=partial(_beside, is_embedded=embedded, workers=workers))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
     loop = asyncio.create_task(supervisor.run())
@@ -42,6 +45,28 @@ async def run_up(settings: Settings, *, embedded: bool, workers: int) -> None:
         if task is not None:
             task.cancel()
     say("everything has ended")
+
+
+async def _beside(settings: Settings, *, is_embedded: bool, workers: int) -> None:
+    await asyncio.gather(tell_ready(settings, workers=workers), see_to_fold(settings, is_embedded=is_embedded))
+
+
+async def tell_ready(settings: Settings, *, workers: int) -> None:
+    """Say when the workers hold their partitions: from then on what is published is folded at once."""
+    from stream.addresses import running
+
+    while sum([await _is_ready(address.url) for address in running(settings.data_dir, "worker")]) < workers:
+        await asyncio.sleep(RETRY_S)
+    say("the worker is ready" if workers == 1 else f"all {workers} workers are ready")
+
+
+async def _is_ready(url: str) -> bool:
+    from aiohttp import ClientError, ClientSession, ClientTimeout
+
+    with suppress(ClientError, OSError, TimeoutError):
+        async with ClientSession(timeout=ClientTimeout(total=1.0)) as session, session.get(f"{url}/ready") as answer:
+            return answer.status == 200
+    return False
 
 
 async def see_to_fold(settings: Settings, *, is_embedded: bool) -> None:
@@ -121,7 +146,7 @@ async def _tell_firsts(settings: Settings) -> None:
             if not arrived and overview.trace_count > known:
                 arrived = True
                 say(f"the first traces have arrived: {overview.trace_count - known:,}")
-            if not moved and (update := first_moved(before, overview.updates)) is not None:
+            if arrived and not moved and (update := first_moved(before, overview.updates)) is not None:
                 moved = True
                 say(f"the first decision has moved: for {update.query_class}, {_draws(update)}; see `eddy routes`")
             if arrived and moved:
@@ -129,11 +154,14 @@ async def _tell_firsts(settings: Settings) -> None:
 
 
 def first_moved(before: dict[str, RoutingUpdate], now: dict[str, RoutingUpdate]) -> RoutingUpdate | None:
-    """Find a class whose routers draw otherwise than before."""
-    for name, update in now.items():
-        if name not in before or [(arm.id, arm.probability) for arm in update.arms] != [(arm.id, arm.probability) for arm in before[name].arms]:
-            return update
-    return None
+    """Find a class whose routers draw otherwise than before: by more than what a restart, and evidence that grows old, change by themselves."""
+    return next((update for name, update in now.items() if name not in before or _moved(before[name], update) > MOVE), None)
+
+
+def _moved(before: RoutingUpdate, now: RoutingUpdate) -> float:
+    """Return the greatest change of an arm's probability."""
+    old, new = ({arm.id: arm.probability for arm in update.arms} for update in (before, now))
+    return max((abs(new.get(name, 0.0) - old.get(name, 0.0)) for name in old.keys() | new.keys()), default=0.0)
 
 
 def _draws(update: RoutingUpdate) -> str:
