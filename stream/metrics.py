@@ -37,7 +37,7 @@ EPOCHS = Counter("eddy_log_epochs_total", "Logs found to have been made anew.", 
 LOST = Counter("eddy_lost_records_total", "Records that the broker had removed before they were folded.", registry=WORKER)
 ZOMBIE_WRITES = Counter("eddy_zombie_writes_total", "Records found that an earlier owner wrote after its successor had begun.", ["topic"], registry=WORKER)
 OWNERSHIP_WAITS = Counter("eddy_ownership_waits_total", "Writes held back because ownership was in doubt.", registry=WORKER)
-LAST_PROGRESS = Gauge("eddy_last_progress_timestamp_seconds", "When a record was last folded or found to be missing none, in epoch seconds.", registry=WORKER)
+LAST_PROGRESS = Gauge("eddy_last_progress_timestamp_seconds", "When a record was last folded, or none was left to fold, in epoch seconds.", registry=WORKER)
 
 # The worker: what it publishes.
 STATISTICS = Counter("eddy_statistics_published_total", "Running totals published.", registry=WORKER)
@@ -60,4 +60,9 @@ def folded(records: int) -> None:
     """Note that a chunk was folded, now."""
     FOLDED.inc(records)
     CHUNK_RECORDS.observe(records)
+    progressed()
+
+
+def progressed() -> None:
+    """Note that the worker gets on, now: it has folded something, or has nothing to fold."""
     LAST_PROGRESS.set(time.time())

@@ -51,9 +51,10 @@ class Watchdog:
         Raises:
             StuckError: nothing moves though something should.
         """
+        metrics.progressed()
         while True:
             await asyncio.sleep(TICK_S)
-            self._gauge()
+            self.gauge()
             await self.look_for_records()
             if stuck := self.what_is_stuck():
                 raise StuckError(f"{stuck}, but a worker that works gets on; it is started again, and the log says what held it")
@@ -114,7 +115,8 @@ class Watchdog:
         known_empty = (base, offset) == (state.base, state.offset)
         return max(end - max(state.position, empty_to if known_empty else 0), 0)
 
-    def _gauge(self) -> None:
+    def gauge(self) -> None:
+        """Set the gauges of what is held."""
         held = {str(held.number): held.state for held in self._holdings}
         for number in self._gauged - held.keys():
             for gauge in (metrics.LAG, metrics.CLASSES, metrics.ARMS, metrics.INDEX_ENTRIES):
@@ -122,6 +124,8 @@ class Watchdog:
         self._gauged = set(held)
         for number, state in held.items():
             self._gauge_one(number, state)
+        if not self.what_is_missing() and not any(map(self._lag, held.values())):
+            metrics.progressed()
 
     def _gauge_one(self, number: str, state: PartitionState) -> None:
         metrics.LAG.labels(number).set(self._lag(state))

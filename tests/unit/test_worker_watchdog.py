@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from stream import metrics
 from stream.fold.checkpoint import recover
 from stream.fold.spec import FoldSpec
 from stream.transport.probe import LogView
@@ -53,6 +54,18 @@ def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     return Setting(clock)
+
+
+def test_progress_goes_on_while_there_is_nothing_to_fold(setting: Setting):
+    """An alert on its age must not fire on a quiet system, nor on a worker without a partition; it must where records wait or recovery hangs."""
+    noted = []
+    for end, rebalancing in [(0, False), (5, False), (0, True)]:
+        metrics.LAST_PROGRESS.set(0)
+        setting.end, setting.app.rebalancing = end, rebalancing
+        setting.watchdog.gauge()
+        noted.append(metrics.LAST_PROGRESS._value.get() > 0)
+
+    assert noted == [True, False, False]
 
 
 def test_idle_worker_is_left_alone(setting: Setting):
