@@ -197,7 +197,7 @@ class Learner:
 async def held_back(learner: Service) -> None:
     """Start a learner and stop it right before it reads: it comes up sooner than a worker, and would be done before that begins."""
     learner.start()
-    while not learner.address.exists():
+    while not learner.serves:
         if not learner.runs:
             raise TimeoutError(f"the learner ended before it read anything; see {learner.log_path}")
         await asyncio.sleep(0.001)

@@ -145,13 +145,17 @@ class Service(Program):
     def __init__(self, command: str, folder: Path, environ: Mapping[str, str], *, progress: str = "eddy_folded_records_total") -> None:
         ports = {"EDDY_WORKER_PORT": "0", "EDDY_LEARNER_PORT": "0", "EDDY_DATA_DIR": str(folder)}
         super().__init__(command, [sys.executable, "-m", "stream", command], folder=folder, environ=dict(environ) | ports)
-        self._command, self._folder = command, folder
         self._progress = progress
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has said where it serves."""
+        return bool(running(self.folder, self.name))
 
     async def ask(self, path: str, *, within_s: float = 5.0) -> tuple[int, str] | None:
         """GET a path; None where nothing answers."""
         with suppress(OSError, ValueError, KeyError, aiohttp.ClientError, asyncio.TimeoutError):
-            *_, place = running(self._folder, self._command)
+            *_, place = running(self.folder, self.name)
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=within_s)) as session, session.get(place.url + path) as answer:
                 return answer.status, await answer.text()
         return None
