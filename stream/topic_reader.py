@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from stream.errors import BrokerUnavailableError, TopicMismatchError
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
     from stream.settings import Settings
 
@@ -117,7 +117,6 @@ async def read_compacted(settings: Settings, topic: str) -> dict[bytes, bytes]:
 
 async def _started_consumer(settings: Settings) -> AIOKafkaConsumer:
     from aiokafka import AIOKafkaConsumer
-    from aiokafka.errors import KafkaError
 
     from stream.header_names import tolerate_header_names
 
@@ -129,14 +128,25 @@ async def _started_consumer(settings: Settings) -> AIOKafkaConsumer:
         fetch_max_wait_ms=POLL_MS,
         max_partition_fetch_bytes=max(2 * settings.max_record_bytes, 1 << 20),
     )
-    try:
-        await consumer.start()
-    except BaseException as exc:  # a cancelled start leaves sockets behind as well
-        await consumer.stop()
-        if isinstance(exc, KafkaError | OSError):
-            raise BrokerUnavailableError(unreachable(settings.bootstrap)) from exc
-        raise
+    await start(consumer, settings.bootstrap)
     return consumer
+
+
+async def start(client: AIOKafkaConsumer | AIOKafkaProducer, bootstrap: str) -> None:
+    """Start a client, which then is to be stopped; one that does not start is stopped here.
+
+    Raises:
+        BrokerUnavailableError: nothing answers at the address.
+    """
+    from aiokafka.errors import KafkaError
+
+    try:
+        await client.start()
+    except BaseException as exc:  # a cancelled start leaves sockets behind as well
+        await client.stop()
+        if isinstance(exc, KafkaError | OSError):
+            raise BrokerUnavailableError(unreachable(bootstrap)) from exc
+        raise
 
 
 def unreachable(bootstrap: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream.errors import BrokerUnavailableError, TopicMismatchError
+from stream.errors import TopicMismatchError
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -35,9 +35,8 @@ async def producing(settings: Settings, *topics: str) -> AsyncIterator[AIOKafkaP
         TopicMismatchError: a topic is not there.
     """
     from aiokafka import AIOKafkaProducer
-    from aiokafka.errors import KafkaError
 
-    from stream.topic_reader import unreachable
+    from stream.topic_reader import start
 
     producer = AIOKafkaProducer(
         **settings.client_options,
@@ -47,13 +46,7 @@ async def producing(settings: Settings, *topics: str) -> AsyncIterator[AIOKafkaP
         max_request_size=max(BATCH_BYTES, settings.max_record_bytes) + ENVELOPE_BYTES,
         request_timeout_ms=SEND_TIMEOUT_MS,
     )
-    try:
-        await producer.start()
-    except BaseException as exc:  # a cancelled start leaves sockets behind as well
-        await producer.stop()
-        if isinstance(exc, KafkaError | OSError):
-            raise BrokerUnavailableError(unreachable(settings.bootstrap)) from exc
-        raise
+    await start(producer, settings.bootstrap)
     try:
         await _require_topics(producer, topics, settings.bootstrap)
         yield producer
