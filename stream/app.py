@@ -22,9 +22,9 @@ from stream.addresses import address_file
 from stream.errors import MissingExtraError, SettingsError
 from stream.fold.spec import FoldSpec
 from stream.health import HealthServer
-from stream.provision import changelog, provision
+from stream.provision import TopicPlan, changelog, provision
 from stream.settings import Settings
-from stream.topics import STATE_BYTES, Topic
+from stream.topics import ENVELOPE_BYTES, OVERRIDES, ROUTING, STATE_BYTES, STATISTICS, TRACES, Topic
 from stream.transport.chunks import ChunkSchema
 from stream.transport.consumer import install
 from stream.transport.recovery import read_again
@@ -49,11 +49,11 @@ CHUNKS_BUFFERED = 16
 """Per agent; a chunk is up to 1 MiB."""
 EMBEDDED_CLUSTER_ID = "eddy"
 """As `stream.broker` starts it; Kafka's own ids are 22 characters long."""
-HEARTBEAT_SHARE = 1 / 20
+HEARTBEAT_INTERVAL_SHARE = 1 / 20
 """Of the session, between two heartbeats. Tansu holds a member's SyncGroup for 0.8 of the session, and its first heartbeat has to
 come before the rest of it has passed."""
-MAX_REQUEST_ROOM_BYTES = 65_536
-"""Beside a record's value: its key, its headers and the batch around it."""
+SOURCES = frozenset(topic.name for topic in (TRACES, STATISTICS, OVERRIDES, ROUTING))
+"""The topics that come in chunks; all others that Faust reads are changelogs."""
 
 logger = logging.getLogger("eddy.worker")
 
@@ -84,11 +84,11 @@ class WorkerApp(faust.App):
     routing_ledger: RoutingLedger
     health: HealthServer | None = None
 
-    def prepare(self, settings: Settings, sources: frozenset[str]) -> None:
+    def prepare(self, settings: Settings) -> None:
         """Put Eddy's transport and what its tables need into place."""
         self.settings, self.spec, self.owners = settings, FoldSpec.of(settings), []
         self._background: list[tuple[Callable[[], Awaitable[None]], str]] = []
-        transport = install(self, sources=sources, client_options=settings.client_options)
+        transport = install(self, sources=SOURCES, client_options=settings.client_options)
         transport.durable_offset = lambda tp: self.checkpoints.durable_offset(tp.topic, tp.partition)
         self.ownership = Ownership(transport.heartbeat, session_timeout_s=settings.session_timeout_s, assigned=self.assigned, is_rebalancing=lambda: self.rebalancing)
         self.active_fold = ActiveFold(self.spec.id, send=self.send_record, client_options=settings.client_options)
@@ -158,7 +158,7 @@ def create_app(settings: Settings) -> WorkerApp:
     _require_compiled_faust()
     tables, agents = importlib.import_module("stream.tables"), importlib.import_module("stream.agents")
     app = WorkerApp(f"eddy-{FoldSpec.of(settings).id}", **faust_settings(settings))
-    app.prepare(settings, _sources())
+    app.prepare(settings)
     for package in (tables, agents):
         for name in package.MODULES:
             _module(package, name).register(app)
@@ -195,14 +195,14 @@ def run_worker(settings: Settings) -> None:
     faust.Worker(app, loglevel="INFO", quiet=True, loop=loop, redirect_stdouts=False, override_logging=True).execute_from_commandline()
 
 
-def worker_changelogs(settings: Settings) -> list[Any]:
+def worker_changelogs(settings: Settings) -> list[TopicPlan]:
     """Plan the changelogs of the worker's tables."""
     name = f"eddy-{FoldSpec.of(settings).id}"
     return [changelog(f"{name}-checkpoints-changelog", partitions=settings.partitions), changelog(f"{name}-routing_state-changelog", partitions=1)]
 
 
 def faust_settings(settings: Settings) -> dict[str, Any]:
-    """What Faust is told; the reasons stand in `docs/operations.md` and beside the constants."""
+    """What Faust is told: what it would do beside `stream.transport` is off, and the numbers have their reasons beside the constants."""
     given: dict[str, Any] = {
         "broker": [f"aiokafka://{address.strip()}" for address in settings.bootstrap.split(",")],
         "store": "memory://",
@@ -216,18 +216,18 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "table_standby_replicas": 0,
         "broker_session_timeout": settings.session_timeout_s,
-        "broker_heartbeat_interval": settings.session_timeout_s * HEARTBEAT_SHARE,
+        "broker_heartbeat_interval": settings.session_timeout_s * HEARTBEAT_INTERVAL_SHARE,
         "broker_rebalance_timeout": max(30.0, settings.session_timeout_s),
         "broker_request_timeout": max(REQUEST_TIMEOUT_S, settings.session_timeout_s),
         "broker_commit_interval": 1.0,
         "stream_buffer_maxsize": CHUNKS_BUFFERED,
         "stream_wait_empty": True,
         "consumer_auto_offset_reset": "earliest",
-        "consumer_max_fetch_size": max(FETCH_BYTES, settings.max_record_bytes + MAX_REQUEST_ROOM_BYTES),
+        "consumer_max_fetch_size": max(FETCH_BYTES, settings.max_record_bytes + ENVELOPE_BYTES),
         "producer_acks": -1,
         "producer_linger": LINGER_S,
         "producer_max_batch_size": BATCH_BYTES,
-        "producer_max_request_size": max(STATE_BYTES, settings.max_record_bytes) + MAX_REQUEST_ROOM_BYTES,
+        "producer_max_request_size": max(STATE_BYTES, settings.max_record_bytes) + ENVELOPE_BYTES,
         "producer_request_timeout": REQUEST_TIMEOUT_S,
     }
     if settings.instance:
@@ -254,12 +254,6 @@ def _credentials(settings: Settings) -> Any:
     return faust.SASLCredentials(
         username=settings.sasl_username, password=settings.sasl_password.get_secret_value(), ssl_context=settings.ssl_context, mechanism=settings.sasl_mechanism
     )
-
-
-def _sources() -> frozenset[str]:
-    from stream.topics import OVERRIDES, ROUTING, STATISTICS, TRACES
-
-    return frozenset(topic.name for topic in (TRACES, STATISTICS, OVERRIDES, ROUTING))
 
 
 def _require_compiled_faust() -> None:

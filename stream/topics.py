@@ -14,6 +14,9 @@ STATE_BYTES = 8 * 2**20
 """Room for what Eddy writes of its own state, whatever `EDDY_MAX_RECORD_BYTES` says of others' records: the totals of a class
 with 129 arms, drawn or not, in 86 buckets of 21 sums with some 7 digits take 3.3 MB."""
 
+ENVELOPE_BYTES = 65_536
+"""Room in a request beside the value of its one largest record: key, headers, names and the batch around it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stream.errors import TopicMismatchError
+from stream.topics import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -19,8 +20,6 @@ BATCH_BYTES = 262_144
 LINGER_MS = 5
 SEND_TIMEOUT_MS = 30_000
 """A broker that is away for longer ends the command instead of hanging it."""
-ENVELOPE_BYTES = 65_536
-"""What a request holds beside its one largest record: key, headers, names."""
 
 Message = tuple[str, bytes | None, bytes | None]
 """Topic, key, value; a value of None is a tombstone."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Protocol
 
-HEARTBEAT_SHARE = 0.5
-"""Of the session time-out: a group gives a member's partitions away only after a whole session of silence."""
+SILENCE_SHARE = 0.5
+"""Of the session time-out, how long the group may not have answered: a group gives a member's partitions away only after a whole session of silence."""
 
 
 class HeartbeatAge(Protocol):
@@ -30,7 +30,7 @@ class Ownership:
     """
 
     def __init__(self, heartbeat: HeartbeatAge, *, session_timeout_s: float, assigned: Callable[[], Container[tuple[str, int]]], is_rebalancing: Callable[[], bool]) -> None:
-        self._heartbeat, self._limit_s = heartbeat, session_timeout_s * HEARTBEAT_SHARE
+        self._heartbeat, self._limit_s = heartbeat, session_timeout_s * SILENCE_SHARE
         self._assigned, self._is_rebalancing = assigned, is_rebalancing
 
     def is_certain(self, topic: str, partition: int) -> bool:

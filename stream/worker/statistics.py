@@ -70,8 +70,9 @@ class StatisticsPublisher:
 
     def __init__(self, holdings: Holdings, *, send: Send, ownership: Ownership, fold: str, is_active: Callable[[], bool]) -> None:
         self._holdings, self._send, self._ownership, self._fold, self._is_active = holdings, send, ownership, fold, is_active
-        self._waiting: dict[tuple[int, str], None] = {}  # in the order in which they go: what has just changed comes
-        self._backlog: dict[tuple[int, str], None] = {}  # before what a takeover says again
+        # Ordered sets. What has just changed goes before what a takeover says again.
+        self._waiting: dict[tuple[int, str], None] = {}
+        self._backlog: dict[tuple[int, str], None] = {}
         self._published_s: dict[tuple[int, str], float] = {}
         self._allowance = Allowance(bytes_per_s=BYTES_PER_S, burst_bytes=BURST_BYTES)
 
