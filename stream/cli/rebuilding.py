@@ -2,7 +2,8 @@
 
 1. Start a worker with these settings: another fold is another consumer group, so it reads the log from its start and
    publishes nothing while another fold is active.
-2. Watch its committed offsets until they reach the ends of the log as they were at the start; it follows from there.
+2. Watch its committed offsets until they reach the last records before the ends of the log as they were at the start; it follows
+   from there. The ends themselves may lie behind offsets without a record, as a producer's transactions leave them.
 3. Name its fold active on `eddy.overrides`; workers of the other fold stop publishing when they read that.
 4. Wait until the new fold's totals are published, so that there is something to route by until other workers take over.
 """
@@ -113,10 +114,24 @@ async def _caught_up(settings: Settings, group: str, *, quiet: bool) -> int:
     async with _offsets(settings, group) as committed_at:
         with _progress(quiet=quiet) as advance:
             ends = await _ends(settings)
-            while not has_reached(committed := await committed_at(ends), ends):
+            before: dict[TopicPartition, int] = {}
+            committed = await committed_at(ends)
+            while not has_reached(committed, ends):
                 advance(sum(min(committed[partition], end) for partition, end in ends.items()), sum(ends.values()))
+                standing = {partition: offset for partition, offset in committed.items() if before.get(partition) == offset < ends[partition]}
+                for partition in await _without_records(settings, standing):
+                    ends[partition] = standing[partition]
                 await asyncio.sleep(LOOK_S)
+                before, committed = committed, await committed_at(ends)
         return sum(ends.values())
+
+
+async def _without_records(settings: Settings, standing: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+    """Of partitions whose commits stand still, those that have no record from there on: nothing more will be committed."""
+    from stream.transport.probe import look
+
+    views = await look(settings.client_options, {(partition.topic, partition.partition): offset for partition, offset in standing.items()})
+    return [partition for partition, view in zip(standing, views.values(), strict=True) if view.record is None]
 
 
 async def _published(settings: Settings) -> None:
