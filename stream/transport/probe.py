@@ -117,10 +117,12 @@ async def _until(consumer: AIOKafkaConsumer, tp: TopicPartition, end: int) -> As
     deadline = time.monotonic() + PATIENCE_S
     quiet = 0
     while await consumer.position(tp) < end and quiet < 25:
+        answered_ms = consumer.last_poll_timestamp(tp)
         fetched = await _fetch(consumer, [tp], deadline)
-        quiet = 0 if fetched else quiet + 1
         if fetched:
-            deadline = time.monotonic() + PATIENCE_S
+            quiet, deadline = 0, time.monotonic() + PATIENCE_S
+        elif consumer.last_poll_timestamp(tp) != answered_ms:
+            quiet += 1  # an answer without records; a broker that says nothing has not said that there are none
         for record in fetched:
             if record.offset < end:
                 yield record
