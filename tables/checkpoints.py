@@ -18,6 +18,8 @@ from stream.transport.probe import read_all
 from stream.transport.recovery import RawTable
 from stream.worker.checkpointer import Checkpointer
 from stream.worker.decoding import decoded
+from stream.worker.fatal import logger
+from stream.worker.handled import handled_by
 from stream.worker.holdings import Holdings
 from stream.worker.rebuild import Placed, rebuild
 from stream.worker.sending import acknowledged
@@ -66,11 +68,22 @@ class Checkpoints:
         self.revoked()
         numbers = sorted(partition for topic, partition in assigned if topic == TRACES.name)
         placed = await rebuild(numbers, take=self._table.take, spec=self._app.spec, client_options=self._app.settings.client_options)
+        handled = await self._handled_elsewhere(numbers)
         await self._retire_what_was_lost([place for place in placed if place.is_anew])
         for place in placed:
+            place.held.handled_to = handled.get(place.held.number, 0)
             self.holdings.hold(place.held)
             self.statistics.took_over(place.held)
         return {(TRACES.name, place.held.number): place.read_from for place in placed}
+
+    async def _handled_elsewhere(self, numbers: list[int]) -> Mapping[int, int]:
+        """Up to where the active fold has sent dead letters and forwards, if it is another one than this worker's."""
+        active = await self._app.active_fold.known() if numbers else None
+        if active is None or active == self._app.spec.id:
+            return {}
+        handled = await handled_by(active, numbers, self._app.settings.client_options)
+        logger.info("fold %s is the active one: what it has sent on of records below %s is not sent again", active, handled)
+        return handled
 
     async def _retire_what_was_lost(self, placed: list[Placed]) -> None:
         """Take back totals of records that are gone with the old log: at their offsets, others will stand."""

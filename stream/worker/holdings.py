@@ -20,6 +20,7 @@ class HeldPartition:
         changelog: what is known to stand in its changelog; how far the state is durable.
         is_held: False once the assignment has ended; whoever still has it must write no more.
         effects: dead letters and forwards sent for what was folded, not known to be acknowledged.
+        handled_to: physical offset below which the active fold, another one, has sent the effects; nothing is sent twice.
         is_sending: whether effects of what was folded are still to be sent; a checkpoint now would cover them.
         folded: records folded since the last checkpoint was taken.
         checkpoint_due_s: monotonic time at which the next checkpoint is due.
@@ -30,6 +31,7 @@ class HeldPartition:
     changelog: Changelog
     is_held: bool = True
     effects: list[asyncio.Future[Any]] = field(default_factory=list)
+    handled_to: int = 0
     is_sending: bool = False
     folded: int = 0
     checkpoint_due_s: float = 0.0

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from stream.children import Child
-from stream.cli import main
+from stream.cli import main, rebuilding
+from stream.cli.sending import send_all
 from stream.provision import provision
 from stream.settings import Settings
+from stream.topics import TRACES
 from tests.conftest import Broker
 
 pytestmark = pytest.mark.slow
@@ -121,9 +123,6 @@ def test_pin_and_withdrawal_are_obeyed_until_they_are_lifted(capsys: pytest.Capt
 @pytest.mark.usefixtures("worker")
 def test_bad_record_is_listed_with_its_reason(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """What another producer wrote and the worker could not read is found by an operator."""
-    from stream.cli.sending import send_all
-    from stream.topics import TRACES
-
     asyncio.run(send_all(settings, [(TRACES.name, b"k", b"\xff not json")]))
 
     letters = until(lambda: eddy(capsys, "dead-letters", "list"), lambda seen: seen["total"] >= 1)["letters"]
@@ -132,18 +131,29 @@ def test_bad_record_is_listed_with_its_reason(settings: Settings, capsys: pytest
 
 
 @pytest.mark.usefixtures("worker")
-def test_rebuild_folds_the_log_under_new_settings_and_makes_that_fold_active(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A horizon of its own is another fold: it counts the same 120 traces beside the first, then takes its place; again, there is nothing to do."""
+def test_rebuild_folds_the_log_under_new_settings_and_makes_that_fold_active(
+    settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A horizon of its own is another fold: it counts the same 121 traces beside the first, then takes its place; again, there is nothing to do.
+
+    One record is garbage and one stands under another key. The first fold sent a dead letter and a copy of them, the 123rd record; the
+    second does not send them again.
+    """
     path = tmp_path / "traces.jsonl"
     path.write_text("\n".join(map(json.dumps, lines(120))))
     eddy(capsys, "publish", str(path))
-    before = until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] == 120)
+    stray = json.dumps(lines(121)[120]).encode()
+    asyncio.run(send_all(settings, [(TRACES.name, b"garbage", b"{"), (TRACES.name, b"another key", stray)]))
+    before = until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] == 121)
+    asyncio.run(rebuilding._caught_up(settings, f"eddy-{before['fold']}", quiet=True))
 
     monkeypatch.setenv("EDDY_HORIZON", "777")
     rebuilt = eddy(capsys, "rebuild")
-    after = until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] == 120)
+    after = until(lambda: eddy(capsys, "routes"), lambda seen: seen["traces"] == 121)
     again = eddy(capsys, "rebuild")
 
-    assert rebuilt == {"fold": after["fold"], "records": 120, "was_active": False}
+    assert rebuilt == {"fold": after["fold"], "records": 123, "was_active": False}
     assert after["fold"] != before["fold"]
     assert again["was_active"] is True
+    assert sum(asyncio.run(rebuilding._ends(settings)).values()) == 123
+    assert eddy(capsys, "dead-letters", "list")["total"] == 1

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from stream.fold.elsewhere import dead_letter, forward
 from stream.fold.fold import Misplaced, Refused
 from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
 from stream.worker import effects
-from stream.worker.effects import Effects, dead_letter, forward
+from stream.worker.effects import Effects
 from stream.worker.holdings import HeldPartition
 
 
@@ -98,6 +99,19 @@ async def test_effects_stay_with_their_partition_until_a_checkpoint_awaits_them(
         held, [refused(5), Misplaced(offset=6, key=b"a", partition=1, reason="wrong_partition")], [Record(5, b"x"), Record(6, b"{}")]
     )
     assert [topic for topic, *_ in outbox.sent] == ["eddy.traces.dlt", "eddy.traces"]
+    assert held.effects == outbox.futures
+
+
+async def test_effects_that_the_active_fold_has_sent_are_not_sent_again():
+    """Another fold reads the log from its start: a second copy of what has left the horizon would count again, in both folds.
+
+    The active fold has committed 7: its dead letter of 5 and its forward of 6 are on the log, those of 7 may not be.
+    """
+    outbox, held = Outbox(), held_partition()
+    held.handled_to = 7
+    outcomes = [refused(5), Misplaced(offset=6, key=b"a", partition=1, reason="wrong_partition"), refused(7), Misplaced(offset=8, key=b"b", partition=1, reason="wrong_key")]
+    await Effects(outbox, max_record_bytes=20_000).publish(held, outcomes, [Record(offset, b"%d" % offset) for offset in range(5, 9)])
+    assert [value for *_, value in outbox.sent] == [b"7", b"8"]
     assert held.effects == outbox.futures
 
 
