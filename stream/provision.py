@@ -9,7 +9,7 @@ back, but none is acted upon. In particular `message.timestamp.type=LogAppendTim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -68,7 +68,7 @@ def plan(settings: Settings, extra: Iterable[TopicPlan] = ()) -> tuple[TopicPlan
     return tuple(_fitted(topic, settings) for topic in (*stated, *extra))
 
 
-async def provision(settings: Settings, extra: Iterable[TopicPlan] = ()) -> list[str]:
+async def provision(settings: Settings, extra: Iterable[TopicPlan] = (), *, but: Container[str] = ()) -> list[str]:
     """Create the topics that are missing; safe to run again, and by several at once.
 
     1. Read what is there, and refuse before anything is created if it does not fit.
@@ -78,6 +78,7 @@ async def provision(settings: Settings, extra: Iterable[TopicPlan] = ()) -> list
     Args:
         settings: the deployment.
         extra: further topics, such as a worker's changelogs (`changelog`).
+        but: names of topics to leave alone.
 
     Returns:
         The names of the topics that this call created.
@@ -86,7 +87,7 @@ async def provision(settings: Settings, extra: Iterable[TopicPlan] = ()) -> list
         TopicMismatchError: an existing topic has another number of partitions, or the broker refuses to create one.
         BrokerUnavailableError: the broker cannot be reached.
     """
-    planned = plan(settings, extra)
+    planned = [topic for topic in plan(settings, extra) if topic.name not in but]
     async with _admin(settings) as admin:
         present = await _partitions(admin)
         _refuse_other_counts(planned, present)

@@ -1,8 +1,8 @@
 """Runs the whole loop on one machine: the broker, workers and the learner as child processes, watched and started again.
 
 A life of the loop, which begins anew whenever the broker ends or has grown too large:
-1. Start the embedded broker (none with `--broker`), and create the topics.
-2. Put back what the archive holds, before anyone else writes.
+1. Start the embedded broker (none with `--broker`).
+2. Put back what the archive holds, and only then create the log: clients that go on publishing are let in by that.
 3. Start the workers and the learner; start each again when it ends, after a growing delay.
 4. Watch the broker. On a stop or a recycling, end the workers first, so that their last checkpoints are in the log; then the
    broker, once the learner has archived all of it; the learner last. What is published while the broker ends is lost.
@@ -116,9 +116,8 @@ class Supervisor:
 
         if self._embedded:
             await self._start_broker()
-        await provision(self.settings)
-        if self._embedded:
             await self._restore()
+        await provision(self.settings)
         self._children = [*(self._child("worker", number) for number in range(1, self._workers + 1)), self._child("learner")]
         for child in self._children:
             child.start()

@@ -1,35 +1,36 @@
 """Putting back into an empty embedded broker what the archive holds, so that what was learned is there again.
 
-Everything a worker needs to go on is a checkpoint and the log after it; how long the log was before that does not matter.
+Everything a worker needs to go on is a checkpoint at the archive's end. The log itself begins anew: clients publish all the time, so its
+topic is made last, and their next records are simply its first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiosqlite
 
 from stream.archive import schema
-from stream.archive.blocks import COLUMNS, Headers, unpack
-from stream.archive.mirror import CHANGELOG, checkpoints_topic, fold_end, routing_state_topic, unpack_headers
-from stream.archive.positions import Position, hash_record
-from stream.errors import BrokerNotEmptyError, BrokerUnavailableError, CheckpointGapError, TopicMismatchError
+from stream.archive.blocks import Headers
+from stream.archive.mirror import CHANGELOG, checkpoints_topic, routing_state_topic, unpack_headers
+from stream.archive.positions import Position
+from stream.archive.refolding import Refolded, find_tail, refold
+from stream.errors import BrokerNotEmptyError, BrokerUnavailableError, TopicMismatchError
+from stream.fold.elsewhere import Outgoing
 from stream.fold.spec import FoldSpec
-from stream.provision import changelog, provision
+from stream.provision import TopicPlan, changelog, provision
+from stream.reading.query_class import classifier
 from stream.topics import TRACES
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from stream.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 ARCHIVE_FILE = "archive.sqlite3"
 """Name of the archive in the data folder."""
@@ -46,48 +47,26 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to be published, as it was."""
+    """A record to be published, as it was or, without a time, as of now."""
 
     topic: str
     partition: int
-    timestamp_ms: int
+    timestamp_ms: int | None
     key: bytes | None
     value: bytes | None
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """What of a partition's log is to be restored.
-
-    Attributes:
-        position: where the archive stands.
-        fold_end: offset, as the fold counts it, of its newest checkpoint; -1 where there is none and the log is folded anew.
-        first_offset: logical offset of the first record to publish.
-        count: how many.
-    """
-
-    position: Position
-    fold_end: int
-    first_offset: int
-    count: int
-
-    def restored(self, last: Record | None) -> Position:
-        """Where the archive stands in the new log, whose first record is the tail's."""
-        offset = self.position.offset
-        seen = hash_record(last.value, last.timestamp_ms) if last is not None else None
-        return replace(self.position, base=offset + 1 - self.count, shift=offset - (self.fold_end + self.count), epoch=self.position.epoch + 1, record_hash=seen)
-
-
 async def restore(settings: Settings, *, path: Path | None = None, progress: Progress | None = None) -> int:
-    """Put back what the archive holds, into an empty broker and before anyone else writes to it.
+    """Put back what the archive holds, into an empty broker that has no log yet: no client's record is taken before the end of 4.
 
-    1. Create what topics are missing, and refuse a broker that holds records.
-    2. For each partition, find the newest checkpoint of the fold that is to run; the log is needed from right after its end. Where there
-       is none, the fold is new, and folds all that is archived.
-    3. Publish what is mirrored, then those records of the log, in order, with their times.
-    4. Tell the archive under which offsets it finds them again, in one transaction.
-    After a crash before the end of 4 the archive is as it was: throw the broker away, and restore into another empty one.
+    1. Create what topics are missing, all but the log, and refuse a broker that holds records.
+    2. Publish what is mirrored.
+    3. For each partition, fold what is archived behind its newest checkpoint of the fold that is to run; where there is none, the fold
+       is new, and folds all that is archived. Publish one full checkpoint at the archive's end.
+    4. Tell the archive that it goes on at the new log's start, in one transaction.
+    5. Create the log, and send the forwards of 3 to it.
+    After a crash before the end of 5 throw the broker away, and restore into another empty one: each time the archive holds as much.
 
     Args:
         settings: of the broker and of the fold.
@@ -95,7 +74,7 @@ async def restore(settings: Settings, *, path: Path | None = None, progress: Pro
         progress: told how far it has come.
 
     Returns:
-        The number of records published; 0 where nothing was archived.
+        The number of records put back, published or folded; 0 where nothing was archived.
 
     Raises:
         BrokerNotEmptyError: the broker holds records already.
@@ -107,31 +86,83 @@ async def restore(settings: Settings, *, path: Path | None = None, progress: Pro
     if not path.exists():
         return 0
     async with _owned(path) as database:
-        fold = FoldSpec.of(settings).id
         await _refuse_other_count(database, settings)
-        await provision(settings, [changelog(checkpoints_topic(fold), partitions=settings.partitions), changelog(routing_state_topic(fold), partitions=1)])
+        topics = _changelogs(settings)
+        await provision(settings, topics, but=(TRACES.name,))
         await _refuse_if_not_empty(settings)  # 1
-        tails = await _tails(database, fold)  # 2
-        publisher = _Publisher(progress, await _count_mirrored(database, fold) + sum(tail.count for tail in tails))
-        async with _producer(settings) as producer:  # 3
-            await publisher.publish(producer, mirrored_records(database, fold))
-            for tail in tails:
-                await publisher.publish(producer, _log(database, tail))
-        await _tell(database, fold, tails, publisher)  # 4
+        async with _producer(settings) as producer:
+            publisher = _Publisher(producer, progress)
+            positions, forwards = await _put_back(database, settings, publisher)  # 2, 3
+            await _tell(database, FoldSpec.of(settings).id, positions, publisher.mirrored_ends)  # 4
+            await provision(settings, topics)  # 5
+            await publisher.send(forwards)
     return publisher.done
 
 
+def _changelogs(settings: Settings) -> list[TopicPlan]:
+    fold = FoldSpec.of(settings).id
+    return [changelog(checkpoints_topic(fold), partitions=settings.partitions), changelog(routing_state_topic(fold), partitions=1)]
+
+
+async def _put_back(database: aiosqlite.Connection, settings: Settings, publisher: _Publisher) -> tuple[list[Position], list[Record]]:
+    spec, classify = FoldSpec.of(settings), classifier(settings.classifier)
+    places = await schema.read_positions(database)
+    publisher.total = sum([(await find_tail(database, position, spec)).count for position in places]) + await _count_mirrored(database, spec.id)
+    await publisher.restore(mirrored_records(database, spec.id))
+    positions: list[Position] = []
+    forwards: list[Record] = []
+
+    async def emit(folded: int, outgoing: Sequence[Outgoing]) -> None:
+        sent = [Record(each.topic, each.partition, None, each.key, each.value, each.headers) for each in outgoing]
+        forwards.extend(record for record in sent if record.topic == TRACES.name)
+        await publisher.send([record for record in sent if record.topic != TRACES.name])
+        publisher.advance(folded)
+
+    for place in places:  # one state in memory at a time
+        refolded = await refold(database, await find_tail(database, place, spec), classify, emit)
+        await publisher.send(_written(refolded, spec.id))
+        positions.append(refolded.position)
+    return positions, forwards
+
+
+def _written(refolded: Refolded, fold: str) -> list[Record]:
+    """What a worker writes of a full checkpoint: its parts, tombstones for what it replaces, and one part again."""
+    if refolded.checkpoint is None:
+        return []
+    parts = refolded.checkpoint.parts
+    last = [min(parts, key=lambda part: len(part.value))] if refolded.dead else []
+    written = [*parts, *((key, None) for key in refolded.dead), *last]
+    return [Record(checkpoints_topic(fold), refolded.position.partition, None, key, value, ()) for key, value in written]
+
+
 class _Publisher:
-    """Publishes, and checks that every record stands where it should."""
+    """Publishes; of what is restored it checks that every record stands where it should.
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total = progress, total
-        self.done = 0
-        self.ends: dict[tuple[str, int], int] = {}
-        self.last: dict[tuple[str, int], Record] = {}
+    Attributes:
+        total: records to be put back.
+        done: those that are.
+        mirrored_ends: by topic and partition, up to where the new broker holds what is mirrored already.
+    """
 
-    async def publish(self, producer: AIOKafkaProducer, records: AsyncIterator[Record]) -> None:
-        """Publish records and wait until the broker has them.
+    def __init__(self, producer: AIOKafkaProducer, progress: Progress | None) -> None:
+        self._producer, self._progress = producer, progress
+        self.total = self.done = 0
+        self.mirrored_ends: dict[tuple[str, int], int] = {}
+
+    def advance(self, count: int) -> None:
+        """Note that records are put back."""
+        self.done += count
+        if self._progress is not None and count:
+            self._progress(self.done, self.total)
+
+    async def send(self, records: Sequence[Record]) -> None:
+        """Publish records that are new, wherever they come to stand, and wait until the broker has them."""
+        for start in range(0, len(records), IN_FLIGHT):
+            for acknowledgement in [await _send(self._producer, record) for record in records[start : start + IN_FLIGHT]]:
+                await acknowledgement
+
+    async def restore(self, records: AsyncIterator[Record]) -> None:
+        """Publish records that were there before and wait until the broker has them.
 
         Raises:
             BrokerUnavailableError: one is not at its place.
@@ -139,9 +170,9 @@ class _Publisher:
         sent: list[tuple[Record, int, asyncio.Future[object]]] = []
         async for record in records:
             place = (record.topic, record.partition)
-            offset = self.ends.get(place, 0)
-            sent.append((record, offset, await _send(producer, record)))
-            self.ends[place], self.last[place] = offset + 1, record
+            offset = self.mirrored_ends.get(place, 0)
+            sent.append((record, offset, await _send(self._producer, record)))
+            self.mirrored_ends[place] = offset + 1
             if len(sent) >= IN_FLIGHT:
                 await self._acknowledged(sent)
         await self._acknowledged(sent)
@@ -154,10 +185,8 @@ class _Publisher:
                     f"a restored record of {record.topic} partition {record.partition} stands at offset {getattr(placed, 'offset', None)}, but it is number {offset};"
                     " somebody else writes, or one was written twice: restore into an empty broker again"
                 )
-        self.done += len(sent)
+        self.advance(len(sent))
         sent.clear()
-        if self._progress is not None:
-            self._progress(self.done, self._total)
 
 
 async def _send(producer: AIOKafkaProducer, record: Record) -> asyncio.Future[object]:
@@ -225,27 +254,6 @@ async def _refuse_if_not_empty(settings: Settings) -> None:
         raise BrokerNotEmptyError(f"the broker at {settings.bootstrap} holds records of {', '.join(full)}, but a restore needs an empty one; start a new one")
 
 
-async def _tails(database: aiosqlite.Connection, fold: str) -> list[Tail]:
-    return [await _tail(database, fold, position) for position in await schema.read_positions(database)]
-
-
-async def _tail(database: aiosqlite.Connection, fold: str, position: Position) -> Tail:
-    end = await _end_if_whole(database, fold, position.partition)
-    first = -1 if end is None else end + 1 + position.shift
-    count = await schema.scalar(database, "SELECT sum(last_offset - max(first_offset, ?1) + 1) FROM blocks WHERE partition = ?2 AND last_offset >= ?1", (first, position.partition))
-    return Tail(position, -1 if end is None else end, first, count)
-
-
-async def _end_if_whole(database: aiosqlite.Connection, fold: str, partition: int) -> int | None:
-    """Return the end of the newest checkpoint; of a mirrored changelog that a worker could not recover from, drop what there is."""
-    try:
-        return await fold_end(database, fold, partition)
-    except CheckpointGapError as exc:
-        logger.error("the mirrored checkpoints of partition %d do not stand: %s; its log is folded anew, as far as it is archived", partition, exc)
-        await database.execute("DELETE FROM mirrored WHERE topic = ? AND partition = ?", (checkpoints_topic(fold), partition))
-        return None
-
-
 def _kept(topic: str, fold: str) -> bool:
     """Whether a mirrored topic is restored: another fold's checkpoints stand on a log that will not be there."""
     changelog_of = CHANGELOG.fullmatch(topic)
@@ -266,17 +274,7 @@ async def mirrored_records(database: aiosqlite.Connection, fold: str) -> AsyncIt
                 yield Record(topic, partition, max(0, timestamp_ms), key, value, unpack_headers(headers))
 
 
-async def _log(database: aiosqlite.Connection, tail: Tail) -> AsyncIterator[Record]:
-    query = f"SELECT {COLUMNS} FROM blocks WHERE partition = ? AND last_offset >= ? ORDER BY last_offset"  # noqa: S608 - a constant
-    async with database.execute(query, (tail.position.partition, tail.first_offset)) as cursor:
-        async for row in cursor:
-            for entry in unpack(tuple(row)).entries():
-                if entry.offset >= tail.first_offset:
-                    yield Record(TRACES.name, entry.partition, max(0, entry.timestamp_ms), entry.key, entry.value, entry.headers)
-
-
-async def _tell(database: aiosqlite.Connection, fold: str, tails: list[Tail], publisher: _Publisher) -> None:
-    positions = [tail.restored(publisher.last.get((TRACES.name, tail.position.partition))) for tail in tails]
+async def _tell(database: aiosqlite.Connection, fold: str, positions: list[Position], mirrored_ends: Mapping[tuple[str, int], int]) -> None:
     async with database.execute("SELECT DISTINCT topic FROM mirrored") as cursor:
         dropped = [(topic,) async for (topic,) in cursor if not _kept(topic, fold)]
     await database.execute("BEGIN IMMEDIATE")
@@ -284,9 +282,7 @@ async def _tell(database: aiosqlite.Connection, fold: str, tails: list[Tail], pu
         await database.executemany(schema.PUT_POSITION, [astuple(position) for position in positions])
         await database.executemany("DELETE FROM mirrored WHERE topic = ?", dropped)
         await database.execute("DELETE FROM mirror_positions")
-        await database.executemany(
-            "INSERT INTO mirror_positions VALUES (?, ?, ?)", [(topic, partition, end) for (topic, partition), end in publisher.ends.items() if topic != TRACES.name]
-        )
+        await database.executemany("INSERT INTO mirror_positions VALUES (?, ?, ?)", [(*place, end) for place, end in mirrored_ends.items()])
         await database.execute("COMMIT")
     except BaseException:
         await schema.rollback(database)

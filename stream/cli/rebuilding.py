@@ -52,7 +52,7 @@ async def rebuild_fold(settings: Settings, *, start_worker: bool, quiet: bool) -
 async def adopt_fold(settings: Settings, *, is_embedded: bool, say: Callable[[str], None]) -> None:
     """Beside workers that have just started with these settings, see to it that what they learn is served, or say what does it.
 
-    The embedded broker has no other workers: their fold becomes the active one once it has folded what the archive put back.
+    The embedded broker has no other workers: their fold becomes the active one once it has folded what came behind the archive.
     On a Kafka others may serve the active fold, and an operator decides.
     """
     from stream.cli.routes import read_overview
@@ -65,8 +65,8 @@ async def adopt_fold(settings: Settings, *, is_embedded: bool, say: Callable[[st
         say(f"these settings make fold {fold}, but {active.fold} is the active one and goes on being served; `eddy rebuild` makes {fold} active")
         return
     say(f"these settings make fold {fold}, and {active.fold} was the active one: {fold} takes its place once it has folded the log; until then the routes stay as they are")
-    records = await _take_over(settings, fold, reason="eddy up with other settings", quiet=True)
-    say(f"fold {fold} has read {records:,} records and is active now")
+    await _take_over(settings, fold, reason="eddy up with other settings", quiet=True)
+    say(f"fold {fold} is active now")
 
 
 def _refuse_end_of_log(settings: Settings) -> None:

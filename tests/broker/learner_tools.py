@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,13 +15,18 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream.archive.reader import ArchiveReader
 from stream.archive.restore import ARCHIVE_FILE
+from stream.fold.fold import fold
+from stream.fold.state import PartitionState
 from stream.learner import run_learner
 from stream.reading.partitioning import partition_of
+from stream.reading.query_class import classify_query
 from stream.settings import Settings
 from stream.topics import TRACES
 
 Row = tuple[int, int, bytes | None, bytes | None]
 """Offset, timestamp, key, value."""
+OF_THE_LOG_ITSELF = ("base", "epoch", "epoch_start", "record_hash", "counters")
+"""What a state says of the broker's log rather than of what was learned."""
 
 
 @asynccontextmanager
@@ -95,3 +101,14 @@ async def learning(settings: Settings, *, mirror: bool) -> AsyncIterator[asyncio
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def folded(state: PartitionState, rows: list[Row]) -> PartitionState:
+    """Fold rows into a state, and return it."""
+    fold(state, [SimpleNamespace(offset=offset, timestamp=timestamp, key=key, value=value) for offset, timestamp, key, value in rows], classify_query)
+    return state
+
+
+def learned(state: PartitionState) -> dict[str, Any]:
+    """What a state has learned, whatever log it is from."""
+    return {name: value for name, value in state.canonical().items() if name not in OF_THE_LOG_ITSELF}
