@@ -185,10 +185,10 @@ class Learner:
     async def run(self, course: Course) -> Run:
         """Start, follow until everything is archived and indexed, end."""
         learner = new_learner(course.where, course.where.folder / f"learner-{next(_lives)}")
-        learner.start()
         try:
+            await held_back(learner)
             watch = Stopwatch(course, {"learner": learner.pid})
-            await watch.follow(learner.samples())
+            await watch.follow(_from_nothing(learner))
             return watch.stop(await archived(learner, course))
         finally:
             learner.kill()
@@ -212,6 +212,14 @@ async def _letting_go(samples: AsyncIterator[Sample], learner: Service | None) -
         if is_first and learner:
             learner.signal(signal.SIGCONT)
         is_first = False
+
+
+async def _from_nothing(learner: Service) -> AsyncIterator[Sample]:
+    """Let a stopped learner go, and say how far it is from there on: small logs are archived between two looks."""
+    yield Sample(0, time.time())
+    learner.signal(signal.SIGCONT)
+    async for sample in learner.samples():
+        yield sample
 
 
 async def new_worker(where: Ground, **fields: object) -> Service:
