@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from stream.archive.blocks import COLUMNS, Headers, unpack
 from stream.archive.mirror import checkpoints_topic
 from stream.archive.positions import Position
 from stream.errors import CheckpointGapError
-from stream.fold.checkpoint import Changelog, Checkpoint, recover, write_checkpoint
+from stream.fold.checkpoint import Changelog, Checkpoint, checkpoint_end, recover, write_checkpoint
 from stream.fold.elsewhere import Outgoing, dead_letter, forward
 from stream.fold.fold import Refused, begin_epoch, fold
 from stream.fold.spec import FoldSpec
@@ -53,12 +54,14 @@ class Tail:
         state: at the end of that checkpoint; a fresh one where there is none and everything archived is folded.
         changelog: that it was found in.
         count: records behind it.
+        handled_to: offset, as the archive counts, below which another fold has sent all dead letters and forwards.
     """
 
     position: Position
     state: PartitionState
     changelog: Changelog
     count: int
+    handled_to: int = 0
 
     @property
     def first_offset(self) -> int:
@@ -85,6 +88,8 @@ async def find_tail(database: aiosqlite.Connection, position: Position, spec: Fo
     """Recover the newest mirrored checkpoint of a partition; a mirrored changelog that nobody could recover from is dropped."""
     state, changelog = await _recovered(database, position.partition, spec)
     tail = Tail(position=position, state=state, changelog=changelog, count=0)
+    if state.offset < 0:
+        tail = replace(tail, handled_to=await _handled_to(database, position, spec))
     query = "SELECT sum(last_offset - max(first_offset, ?1) + 1) FROM blocks WHERE partition = ?2 AND last_offset >= ?1"
     return replace(tail, count=await schema.scalar(database, query, (tail.first_offset, position.partition)))
 
@@ -98,7 +103,7 @@ async def refold(database: aiosqlite.Connection, tail: Tail, classify: Callable[
     """
     state, changelog = tail.state, tail.changelog
     async for records in _chunks(database, tail):  # 1
-        await emit(len(records), _elsewhere(state, records, classify))
+        await emit(len(records), _elsewhere(tail, records, classify))
         await asyncio.sleep(0)
     offset = tail.position.offset
     position = replace(tail.position, base=offset + 1, shift=offset - state.offset, epoch=tail.position.epoch + 1, record_hash=None)
@@ -109,17 +114,35 @@ async def refold(database: aiosqlite.Connection, tail: Tail, classify: Callable[
     return Refolded(position=position, checkpoint=checkpoint, dead=changelog.acknowledged(checkpoint))
 
 
-def _elsewhere(state: PartitionState, records: Sequence[ArchivedRecord], classify: Callable[[str], str]) -> list[Outgoing]:
-    first = state.position
+def _elsewhere(tail: Tail, records: Sequence[ArchivedRecord], classify: Callable[[str], str]) -> list[Outgoing]:
+    state, first = tail.state, tail.state.position
     numbered = [record._replace(offset=offset) for offset, record in enumerate(records, first)]
     sent = []
     for outcome in fold(state, numbered, classify):
         record = numbered[outcome.offset - first]
+        if records[outcome.offset - first].offset < tail.handled_to:
+            continue  # a copy from beyond the horizon would count a second time
         if isinstance(outcome, Refused):
             sent.append(dead_letter(record, outcome, partition=state.number, epoch=state.epoch, max_record_bytes=state.spec.max_record_bytes))
         else:
             sent.append(forward(record, outcome, partition=state.number))
     return sent
+
+
+async def _handled_to(database: aiosqlite.Connection, position: Position, spec: FoldSpec) -> int:
+    """Find how far the fold that was served before this one has sent what it could not fold: a checkpoint is written after that (promise P5)."""
+    query = "SELECT topic, key, value FROM mirrored WHERE partition = ? AND topic LIKE ? AND topic != ?"
+    of_fold: dict[str, dict[bytes, bytes]] = defaultdict(dict)
+    async with database.execute(query, (position.partition, checkpoints_topic("%"), checkpoints_topic(spec.id))) as cursor:
+        async for topic, key, value in cursor:
+            of_fold[topic][key] = value
+    ends: list[int] = []
+    for topic, parts in of_fold.items():
+        try:
+            ends += [end for end in [checkpoint_end(parts)] if end is not None]
+        except CheckpointGapError as exc:
+            logger.warning("%s does not say how far its fold had come in partition %d (%s): what it sent on is sent again", topic, position.partition, exc)
+    return max(ends) + position.shift + 1 if ends else 0
 
 
 async def _recovered(database: aiosqlite.Connection, partition: int, spec: FoldSpec) -> tuple[PartitionState, Changelog]:

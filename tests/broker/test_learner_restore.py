@@ -21,7 +21,7 @@ from stream.fold.state import PartitionState
 from stream.provision import changelog, provision
 from stream.records import PartitionStatistics
 from stream.settings import Settings
-from stream.topics import CYCLES, OVERRIDES, ROUTING, STATISTICS, TRACES
+from stream.topics import CYCLES, DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS, TRACES
 from tests.broker.learner_tools import archived, folded, learned, learning, log_of, producing, publish, read_back, until
 
 pytestmark = pytest.mark.embedded_only
@@ -134,6 +134,36 @@ async def test_restore_folds_the_whole_archive_for_a_fold_that_is_new(tmp_path: 
         async with learning(changed, mirror=True):
             await publish(changed, ["after"])
             await until(lambda: len(archived(changed)[0]) == 31)
+    finally:
+        broker.kill()
+
+
+async def test_new_fold_does_not_send_again_what_the_old_one_has_sent(tmp_path: Path, make_settings: Make) -> None:
+    """Two misplaced traces and two broken records; the old fold's checkpoint covers one of each. Only the others are sent by the new fold:
+    a copy of a forward from beyond the horizon would count a second time.
+    """
+    broker = EmbeddedBroker(tmp_path / "broker")
+    settings = make_settings(await broker.start(), partitions=1)
+    changed = settings.model_copy(update={"max_arms": 5})
+    old = checkpoints_topic(FoldSpec.of(settings).id)
+    try:
+        await everything(settings)
+        for life in ("covered", "open"):
+            async with producing(settings) as producer:
+                await producer.send_and_wait(TRACES.name, msgspec.json.encode({"trace_id": life}), key=b"another", partition=0)
+                await producer.send_and_wait(TRACES.name, f"not JSON, {life}".encode(), key=b"key", partition=0)
+            if life == "covered":
+                await write_down(settings, await recovered(settings, 0))
+        async with learning(settings, mirror=True):
+            await until(lambda: len(archived(settings)[0]) == 4 and (old, 0) in mirrored(settings))
+            await asyncio.sleep(0.3)
+        broker.kill()
+        await broker.start()
+
+        await restore(changed)
+
+        assert [row[3] for row in await read_back(changed, DEAD_LETTERS.name, 0)] == [b"not JSON, open"]
+        assert [msgspec.json.decode(row[3] or b"")["trace_id"] for row in (await log_of(changed))[0]] == ["open"]
     finally:
         broker.kill()
 
