@@ -5,13 +5,22 @@ from __future__ import annotations
 import importlib.metadata
 
 import pytest
+from aiokafka.consumer import fetcher
 
+from stream.header_names import LenientPartitionRecords
 from stream.transport import pins
 
 
 def test_overridden_upstream_methods_are_those_the_overrides_were_written_for():
     """A changed upstream method makes an override wrong without any test of behaviour noticing at once."""
     assert pins.changed() == [], "read what has changed upstream, see whether the override in stream/transport still holds, then pin the new fingerprint"
+
+
+def test_pins_are_those_of_upstream_where_a_class_of_ours_stands_in_its_place(monkeypatch: pytest.MonkeyPatch):
+    """A reader that ran in this process has put ours into aiokafka's module; what is pinned is what it extends."""
+    monkeypatch.setattr(fetcher, "PartitionRecords", LenientPartitionRecords)
+
+    assert pins.changed() == []
 
 
 def test_pins_notice_a_change(monkeypatch: pytest.MonkeyPatch):
