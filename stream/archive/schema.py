@@ -137,6 +137,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         _refuse_other_format(path, *(database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")))
     except sqlite3.DatabaseError as exc:
         database.close()
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise _none_yet(path) from exc  # its writer is making it, and keeps all others out for a moment
         raise _strange(path) from exc
     except BaseException:
         database.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stream.archive import schema
 from stream.archive.archive import Archive
 from stream.archive.blocks import RECORDS, Kind
 from stream.archive.positions import hash_record
@@ -312,3 +314,16 @@ async def test_archive_counts_what_the_broker_had_removed(tmp_path: Path) -> Non
     assert (at_first, counted, later, archive.counts["lost"]) == (100, 0, 10, 10)
     assert archive.position(0).next_physical == 111
     await archive.close()
+
+
+def test_archive_that_is_being_made_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer keeps all others out while it turns on the write-ahead log; a reader in that moment must not call it a strange file."""
+    monkeypatch.setattr(schema, "BUSY_MS", 10)
+    path = tmp_path / "archive.sqlite3"
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE made (x)")
+        writer.execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(FileNotFoundError, match="no archive"):
+            schema.open_for_reading(path)
