@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 POLL_MS = 100
 """Longest wait for a fetch; the embedded broker does not wake a waiting one, so a long wait is pure latency."""
+FIRST = 0
+"""Where a reader begins: a broker that has removed it sends the reader to its first record. The embedded broker's own answer for that
+may leave out a partition's first batch (`stream.transport.log_bounds`)."""
 END_TIMEOUT_S = 30.0
 """How long a broker may leave every fetch of a partition unanswered before it counts as unavailable."""
 
@@ -26,8 +29,8 @@ END_TIMEOUT_S = 30.0
 class TopicReader:
     """The records of some topics from given offsets on.
 
-    A broker's own list of end offsets is not asked: the embedded broker's answer leaves out its last batch. The high
-    watermark that comes with a fetch is right on every broker.
+    A broker's own lists of start and end offsets are not asked: the embedded broker's answers leave out its first batch or its
+    last. A fetch at 0 and the high watermark that comes with a fetch are right on every broker.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, partitions: tuple[TopicPartition, ...]) -> None:
@@ -97,7 +100,7 @@ async def reading(settings: Settings, *topics: str, offsets: Mapping[tuple[str, 
     try:
         partitions = await _partitions(consumer, topics, settings.bootstrap)
         consumer.assign(partitions)
-        await _seek(consumer, partitions, offsets or {})
+        _seek(consumer, partitions, offsets or {})
         yield TopicReader(consumer, partitions)
     finally:
         await consumer.stop()
@@ -163,12 +166,6 @@ async def _partitions(consumer: AIOKafkaConsumer, topics: tuple[str, ...], boots
     return tuple(TopicPartition(topic, number) for topic in topics for number in sorted(cluster.partitions_for_topic(topic) or ()))
 
 
-async def _seek(consumer: AIOKafkaConsumer, partitions: tuple[TopicPartition, ...], offsets: Mapping[tuple[str, int], int]) -> None:
-    unplaced = []
+def _seek(consumer: AIOKafkaConsumer, partitions: tuple[TopicPartition, ...], offsets: Mapping[tuple[str, int], int]) -> None:
     for partition in partitions:
-        if (offset := offsets.get((partition.topic, partition.partition))) is not None:
-            consumer.seek(partition, offset)
-        else:
-            unplaced.append(partition)
-    if unplaced:
-        await consumer.seek_to_beginning(*unplaced)
+        consumer.seek(partition, offsets.get((partition.topic, partition.partition), FIRST))

@@ -8,12 +8,12 @@
 | `commits` | `Consumer._new_offset`, `_add_gap` | only what is durable may be committed |
 | `seeking` | `Consumer.perform_seek` | the recovered state decides where to read on, not the group's offset |
 | `resuming` | `Consumer.resume_partitions`, `pause_partitions`, `resume_flow` | records read before the queues are emptied are lost |
-| `high_watermark` | `AIOKafkaConsumerThread._highwaters` | Tansu's ListOffsets stops before the last batch |
+| `log_bounds` | `AIOKafkaConsumerThread._highwaters`, `earliest_offsets` | Tansu's ListOffsets stops before the last batch, and may start behind the first |
 | `fetch_wait` | `AIOKafkaConsumerThread._create_worker_consumer` | 1.5 s are hard-coded, and Tansu does not wake a long poll |
 | `heartbeat` | `GroupCoordinator._do_heartbeat` | who may write depends on when the group last heard of us |
 | `recovery` | `Store.apply_changelog_batch` and others | the last write must not win, and nothing is decoded twice |
 | `stream.header_names` | `aiokafka.consumer.fetcher`'s parsing | a header name that is not UTF-8 stops a partition; it lies above, since every reader needs it |
 
 `pins` holds the fingerprints of the overridden methods; a test fails when one of them changes upstream. `probe` overrides nothing:
-it reads single records and the ends of logs, outside the group.
+it reads single records and the bounds of logs, outside the group.
 """

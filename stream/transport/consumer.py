@@ -13,13 +13,13 @@ from stream.transport.commits import DurableCommits
 from stream.transport.drain import DirectDrain
 from stream.transport.fetch_wait import ShortFetchWait
 from stream.transport.heartbeat import Heartbeat, ObservedHeartbeat
-from stream.transport.high_watermark import TrueHighWatermarks
 from stream.transport.idle import PromptWait
+from stream.transport.log_bounds import TrueLogBounds
 from stream.transport.resuming import DeferredResume
 from stream.transport.seeking import StateSeeking
 
 
-class EddyConsumerThread(TrueHighWatermarks, ShortFetchWait, ObservedHeartbeat):
+class EddyConsumerThread(TrueLogBounds, ShortFetchWait, ObservedHeartbeat):
     """The thread that talks to the broker."""
 
 

@@ -1,4 +1,4 @@
-"""Reads single records and the ends of logs with a consumer of its own, outside the worker's group; overrides nothing."""
+"""Reads single records and the bounds of logs with a consumer of its own, outside the worker's group; overrides nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def look(client_options: Mapping[str, Any], offsets: Mapping[Place, int]) 
 
 
 async def true_ends(client_options: Mapping[str, Any], places: Sequence[Place]) -> dict[Place, int]:
-    """Read the true end offsets of partitions (see `high_watermark` for what is untrue of others).
+    """Read the true end offsets of partitions (see `log_bounds` for what is untrue of others).
 
     Raises:
         BrokerUnavailableError: the broker does not answer within `PATIENCE_S`.
@@ -63,6 +63,20 @@ async def true_ends(client_options: Mapping[str, Any], places: Sequence[Place]) 
     async with _consumer(client_options) as consumer:
         _, ends = await _bounds(consumer, [TopicPartition(*place) for place in places])
     return {(tp.topic, tp.partition): end for tp, end in ends.items()}
+
+
+async def true_starts(client_options: Mapping[str, Any], places: Sequence[Place]) -> dict[Place, int]:
+    """Read the first offsets that the broker keeps of partitions (see `log_bounds` for what is untrue of others).
+
+    Raises:
+        BrokerUnavailableError: the broker does not answer within `PATIENCE_S`.
+    """
+    if not places:
+        return {}
+    async with _consumer(client_options) as consumer:
+        tps = [TopicPartition(*place) for place in places]
+        consumer.assign(tps)
+        return {(tp.topic, tp.partition): start for tp, start in (await _starts(consumer, tps)).items()}
 
 
 async def read_all(client_options: Mapping[str, Any], place: Place) -> AsyncIterator[Any]:
@@ -82,7 +96,7 @@ def _by_tp(offsets: Mapping[Place, int]) -> dict[TopicPartition, int]:
 @asynccontextmanager
 async def _consumer(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
     tolerate_header_names()
-    consumer = AIOKafkaConsumer(**client_options, group_id=None, enable_auto_commit=False, auto_offset_reset="latest", fetch_max_wait_ms=FETCH_WAIT_MS)
+    consumer = AIOKafkaConsumer(**client_options, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS)
     await consumer.start()
     try:
         yield consumer
@@ -91,15 +105,25 @@ async def _consumer(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafka
 
 
 async def _bounds(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Start and true end of each partition: a fetch just before the end that ListOffsets claims brings the true one."""
+    """True start and end of each partition: a fetch just before the end that ListOffsets claims brings the true one."""
     consumer.assign(tps)
-    starts, claimed = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    starts, claimed = await _starts(consumer, tps), await consumer.end_offsets(tps)
     for tp in tps:
         consumer.seek(tp, max(claimed[tp] - 1, starts[tp]))
     deadline = time.monotonic() + PATIENCE_S
     while any(consumer.highwater(tp) is None for tp in tps):
         await _fetch(consumer, tps, deadline)
     return starts, {tp: max(claimed[tp], consumer.highwater(tp)) for tp in tps}
+
+
+async def _starts(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """True start of each partition: where ListOffsets claims another than 0, a fetch at 0 tells whether the broker has it."""
+    starts = await consumer.beginning_offsets(tps)
+    for tp, claimed in starts.items():
+        if claimed > 0:
+            first = await _first_records(consumer, {tp: 0}, {tp: claimed})  # Kafka refuses an offset that is gone: the position is then the claimed one
+            starts[tp] = first[tp].offset if first else claimed
+    return starts  # type: ignore[no-any-return]
 
 
 async def _first_records(consumer: AIOKafkaConsumer, wanted: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:

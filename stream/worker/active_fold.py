@@ -67,6 +67,7 @@ class ActiveFold:
         try:
             tp = TopicPartition(OVERRIDES.name, 0)
             consumer.assign([tp])
+            consumer.seek(tp, 0)
             end = (await true_ends(self._client_options, [(tp.topic, tp.partition)]))[tp.topic, tp.partition]
             await self._read_to(consumer, tp, end)
             self._was_read.set()

@@ -55,7 +55,7 @@ async def read_back(settings: Settings, topic: str, number: int) -> list[Row]:
     try:
         place, rows = TopicPartition(topic, number), []
         consumer.assign([place])
-        await consumer.seek_to_beginning(place)
+        consumer.seek(place, 0)
         while consumer.highwater(place) is None or await consumer.position(place) < consumer.highwater(place):
             fetched = (await consumer.getmany(timeout_ms=100)).get(place, [])
             rows += [(record.offset, record.timestamp, record.key, record.value) for record in fetched]
