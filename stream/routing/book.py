@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from stream.records import ANY_CLASS, PartitionStatistics
-from stream.routing.evidence import NO_SCORES, Ages, ClassEvidence, Sums, Tally, class_evidence, merge, reduce_partition
+from stream.routing.evidence import NO_SCORES, ClassEvidence, Tally, Weighed, class_evidence
+from stream.routing.merging import Ages, Merged, changes
 from stream.routing.settings import RoutingSettings
 
 
 class Page:
-    """One class in the book: its partitions' statistics, and what was last made of them."""
+    """One class in the book: its partitions' newest statistics, and what they make together."""
 
     def __init__(self) -> None:
         self.newest: dict[int, PartitionStatistics] = {}
-        self._reduced: dict[int, tuple[int, PartitionStatistics, dict[str, Sums]]] = {}
-        self.pooled: Mapping[str, Sums] = {}
-        """What this class has added to the pool of all classes."""
-
-    def learn(self, statistics: PartitionStatistics) -> bool:
-        """Take a partition's statistics; False where those known are as new."""
-        known = self.newest.get(statistics.partition)
-        if known and known.offset >= statistics.offset:
-            return False
-        self.newest[statistics.partition] = statistics
-        return True
-
-    def forget(self, partition: int) -> None:
-        """Drop a partition's statistics."""
-        self.newest.pop(partition, None)
-        self._reduced.pop(partition, None)
-
-    def sums(self, ages: Ages, fields: tuple[str, ...]) -> dict[str, Sums]:
-        """Merge the partitions; only those that have changed, or aged, are summed again."""
-        return merge(self._reduce(partition, ages, fields) for partition in self.newest)
-
-    def _reduce(self, partition: int, ages: Ages, fields: tuple[str, ...]) -> dict[str, Sums]:
-        statistics, known = self.newest[partition], self._reduced.get(partition)
-        if known and known[0] == ages.moment_s and known[1] is statistics:
-            return known[2]
-        reduced = reduce_partition(statistics, ages, fields)
-        self._reduced[partition] = (ages.moment_s, statistics, reduced)
-        return reduced
+        self.merged = Merged()
 
 
 class Book:
@@ -50,7 +22,9 @@ class Book:
     def __init__(self, settings: RoutingSettings, fold: str) -> None:
         self._settings, self._fold = settings, fold
         self._pages: dict[str, Page] = {}
-        self._pool: Mapping[str, Sums] = {}
+        self._pool = Merged()
+        self._unpooled: set[str] = set()
+        """Classes in which something has changed that the pool of all classes has not heard of."""
         self.log_time_ms = 0
         self._ages = self._ages_now()
 
@@ -67,7 +41,18 @@ class Book:
         if statistics.fold != self._fold:
             return False
         self._advance(statistics.log_time_ms)
-        return self._pages.setdefault(statistics.query_class, Page()).learn(statistics)
+        page = self._pages.setdefault(statistics.query_class, Page())
+        known = page.newest.get(statistics.partition)
+        if known and known.offset >= statistics.offset:
+            return False
+        page.newest[statistics.partition] = statistics
+        self._replace(statistics.query_class, known, statistics)
+        return True
+
+    def _replace(self, query_class: str, before: PartitionStatistics | None, after: PartitionStatistics | None) -> None:
+        """Put one total in another's place."""
+        self._pages[query_class].merged.change(changes(before, after, self._settings.arm_fields))
+        self._unpooled.add(query_class)
 
     def _advance(self, log_time_ms: int) -> None:
         if log_time_ms > self.log_time_ms:
@@ -80,32 +65,32 @@ class Book:
         page = self._pages.get(query_class)
         if fold != self._fold or page is None or partition not in page.newest:
             return False
-        page.forget(partition)
+        self._replace(query_class, page.newest.pop(partition), None)
         return True
 
     def drop(self, query_class: str) -> None:
         """Drop a class that has nothing any more."""
+        for partition in list(self._pages[query_class].newest) if query_class in self._pages else ():
+            self.forget(query_class, partition, self._fold)
+        self._renew_pool()
         self._pages.pop(query_class, None)
 
     def evidence(self, query_class: str) -> ClassEvidence:
-        """Make a class's evidence as of now; `*` is all classes together, and renews the pool that others have as their prior."""
+        """Make a class's evidence as of now, with what the other classes say as its prior; `*` is all classes together."""
+        self._renew_pool()
+        pooled = self._pool.weighed(self._ages)
         if query_class == ANY_CLASS:
-            return class_evidence(ANY_CLASS, self._renew_pool(), self._settings, log_time_ms=self.log_time_ms)
-        page = self._pages.get(query_class, Page())
-        sums = page.sums(self._ages, self._settings.arm_fields)
-        priors = self._priors(page)
-        return class_evidence(query_class, sums, self._settings, priors=priors, log_time_ms=self.log_time_ms)
+            return class_evidence(ANY_CLASS, pooled, self._settings, log_time_ms=self.log_time_ms)
+        page = self._pages.get(query_class)
+        weighed = page.merged.weighed(self._ages) if page else {}
+        priors = {arm_id: _scores(everywhere).minus(_scores(weighed.get(arm_id))) for arm_id, everywhere in pooled.items()}
+        return class_evidence(query_class, weighed, self._settings, priors=priors, log_time_ms=self.log_time_ms)
 
-    def _renew_pool(self) -> Mapping[str, Sums]:
-        for page in self._pages.values():
-            page.pooled = page.sums(self._ages, self._settings.arm_fields)
-        self._pool = merge(page.pooled for page in self._pages.values())
-        return self._pool
-
-    def _priors(self, page: Page) -> dict[str, Tally]:
-        """What the other classes say of each arm."""
-        return {arm_id: _scores(pooled).minus(_scores(page.pooled.get(arm_id))) for arm_id, pooled in self._pool.items()}
+    def _renew_pool(self) -> None:
+        for query_class in self._unpooled:
+            self._pool.change(self._pages[query_class].merged.news())
+        self._unpooled.clear()
 
 
-def _scores(sums: Sums | None) -> Tally:
-    return sums.drawn.plus(sums.confounded) if sums else NO_SCORES
+def _scores(weighed: Weighed | None) -> Tally:
+    return weighed.scores if weighed else NO_SCORES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,12 +23,12 @@ CLASSES_PER_CALL = 32
 """Classes decided at one call: some 30 ms of work at 71 arms each, so that an event loop stays responsive."""
 POOL_INTERVAL_S = 1.0
 """Least time between two looks at all classes together: they change with every record, and only unknown classes draw from them."""
-POOLED_CLASSES_PER_S = 20.0
-"""Classes, of those looked at together, a second: their merging stays below a hundredth of a processor at 20 arms each."""
 LEAST_TURN_S = 1.0
 """Least time after an update until one only for new counts: what people watch need not be fresher."""
 EVIDENCE_UPDATES_PER_S = 50.0
 """Updates that all classes together may publish because only their counts have changed."""
+LOOK_INTERVAL_S = 0.1
+"""Least time between two looks at what is due by time alone, in which every class is asked."""
 STALE_SHARE = 0.8
 """Part of the greatest age at which an update is renewed, so that it is never older when classes wait for each other."""
 
@@ -94,6 +94,9 @@ class RoutingDesk:
         self._book = Book(settings, fold)
         self._overrides = Overrides(settings.arm_fields)
         self._places: dict[str, Place] = {ANY_CLASS: Place()}
+        self._stirred = {ANY_CLASS}
+        """Classes that may be due for another reason than time; the rest are asked only every `LOOK_INTERVAL_S`."""
+        self._looked_s = -math.inf
         self._on_topic: set[str] = set()
         self._gone: set[str] = set()
         self._greatest_epoch = state.epoch
@@ -121,6 +124,7 @@ class RoutingDesk:
         self._greatest_epoch = max(self._greatest_epoch, epoch)
         for place in self._places.values():
             place.published_s = None
+        self._stirred.update(self._places)
 
     # ---- what comes in
 
@@ -140,8 +144,8 @@ class RoutingDesk:
         """Take an operator's word, or its tombstone, by its key on `eddy.overrides`."""
         concerned = self._overrides.put(key, override)
         if concerned == ANY_CLASS:
-            for place in self._places.values():
-                place.has_changed = True
+            for name in list(self._places):
+                self._touch(name)
         elif concerned is not None:
             self._touch(concerned)
 
@@ -157,16 +161,24 @@ class RoutingDesk:
         if place and place.published_s is not None and update.version[0] < self._state.epoch:
             self._overwritten(key)
         elif place is None or place.published_s is None:
-            place = self._places.setdefault(key, Place())
+            place = self._place(key)
             place.last = max(place.last or update, update, key=lambda known: known.version)
 
     def _touch(self, query_class: str) -> None:
         for name in (query_class, ANY_CLASS):
-            self._places.setdefault(name, Place()).has_changed = True
+            self._place(name).has_changed = True
+            self._stirred.add(name)
+
+    def _place(self, name: str) -> Place:
+        if (place := self._places.get(name)) is None:
+            place = self._places[name] = Place()
+            self._stirred.add(name)
+        return place
 
     def _overwritten(self, key: str) -> None:
         if place := self._places.get(key):
             place.published_s = None
+            self._stirred.add(key)
 
     # ---- what goes out
 
@@ -185,14 +197,17 @@ class RoutingDesk:
         return [update for name in ready[:limit] if (update := self._reconsider(name, now_s))]
 
     def _ready(self, now_s: float) -> Iterator[str]:
-        for name, place in self._places.items():
-            if place.is_due(now_s, self._pace(name)):
+        names: Collection[str] = self._stirred
+        if now_s - self._looked_s >= LOOK_INTERVAL_S:
+            self._looked_s, names = now_s, self._places.keys()
+        pace, pooled = self._pace(""), self._pace(ANY_CLASS)
+        for name in names:
+            if self._places[name].is_due(now_s, pooled if name == ANY_CLASS else pace):
                 yield name
 
     def _pace(self, name: str) -> Pace:
-        pool_s = max(POOL_INTERVAL_S, len(self._places) / POOLED_CLASSES_PER_S) if name == ANY_CLASS else 0.0
         return Pace(
-            interval_s=max(self._settings.interval_s, pool_s),
+            interval_s=max(self._settings.interval_s, POOL_INTERVAL_S if name == ANY_CLASS else 0.0),
             turn_s=max(LEAST_TURN_S, len(self._places) / EVIDENCE_UPDATES_PER_S),
             stale_s=STALE_SHARE * self._settings.max_staleness_s,
         )
@@ -201,6 +216,7 @@ class RoutingDesk:
         """Decide for one class, and publish where that is worth it."""
         place, evidence = self._places[name], self._book.evidence(name)
         place.considered_s, place.has_changed = now_s, False
+        self._stirred.discard(name)
         if not self._is_alive(evidence):
             place.published_s = now_s
             self._gone.add(name)
@@ -253,6 +269,7 @@ class RoutingDesk:
         gone, self._gone = self._gone, set()
         for name in gone - {ANY_CLASS}:
             self._places.pop(name, None)
+            self._stirred.discard(name)
             self._book.drop(name)
         found = sorted(gone & self._on_topic)
         self._on_topic -= gone
@@ -262,7 +279,6 @@ class RoutingDesk:
 
     def explain(self, query_class: str) -> Explanation:
         """Say why a class is routed as it is, from the evidence as it stands now."""
-        self._book.evidence(ANY_CLASS)
         evidence, frozen = self._book.evidence(query_class), self._frozen(query_class)
         update = decide(evidence, settings=self._settings, overrides=self._overrides, frozen=frozen, fold=self._fold, version=self._state.version)
         return explain(update, evidence, settings=self._settings, overrides=self._overrides)

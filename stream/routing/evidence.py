@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
-from operator import add
 from typing import NamedTuple
 
-from stream.fold.totals import MICRO, SUMS, Sum
-from stream.records import OVERFLOW, Arm, PartitionStatistics
-from stream.routing.settings import RoutingSettings, project
+from stream.records import Arm
+from stream.routing.settings import RoutingSettings
 
-NANO_USD, MS = 1e-9, 1e-3
-MINUTE_MS = 60_000
 SOURCES = ("human", "judge", "program", "outcome")
-_FIRST_SUM = 3
-"""A row begins with width, start and drawn."""
-_COST, _LATENCY = _FIRST_SUM + Sum.COST_KNOWN, _FIRST_SUM + Sum.LATENCY_KNOWN
-_SCORED, _TOTALS, _SQUARES = (slice(_FIRST_SUM + place, _FIRST_SUM + SUMS, 3) for place in (Sum.HUMAN, Sum.HUMAN_MICRO, Sum.HUMAN_MICRO_SQ))
-"""In a row, the four sources' scored traces, sums and squares: three columns each, the last of all sums."""
 
 
 class Tally(NamedTuple):
@@ -133,150 +123,52 @@ class ClassEvidence:
         return next((arm for arm in self.arms if arm.id == arm_id), None)
 
 
-class Column(IntEnum):
-    """The place of each number in `Sums`: what is weighted by age first, then what is only counted."""
-
-    DRAWN = 0
-    DRAWN_TOTAL = 1
-    DRAWN_SQUARES = 2
-    CONFOUNDED = 3
-    CONFOUNDED_TOTAL = 4
-    CONFOUNDED_SQUARES = 5
-    COST_KNOWN = 6
-    COST_USD = 7
-    LATENCY_KNOWN = 8
-    LATENCY_S = 9
-    COUNT = 10
-    DRAWN_COUNT = 11
-    HUMAN = 12
-    JUDGE = 13
-    PROGRAM = 14
-    OUTCOME = 15
-    GRADED_BUCKETS = 16
-
-
-@dataclass(slots=True)
-class Sums:
-    """Sums of one routed arm over buckets, partitions or classes: numbers by `Column`, merged by adding them."""
+class Weighed(NamedTuple):
+    """What the kept buckets of one routed arm come to: scores, cost and latency weighted by age, all else counted."""
 
     arm: Arm
-    numbers: list[float]
-
-    def merged(self, other: Sums) -> Sums:
-        """Both together."""
-        return Sums(self.arm, list(map(add, self.numbers, other.numbers)))
-
-    @property
-    def drawn(self) -> Tally:
-        """Scores of traces that a router drew."""
-        return Tally(*self.numbers[Column.DRAWN : Column.DRAWN + 3])
+    drawn: Tally = NO_SCORES
+    confounded: Tally = NO_SCORES
+    cost_usd: Quantity = UNKNOWN
+    latency_s: Quantity = UNKNOWN
+    graded: bool = False
+    traces: int = 0
+    drawn_traces: int = 0
+    by_source: tuple[int, ...] = (0, 0, 0, 0)
 
     @property
-    def confounded(self) -> Tally:
-        """Scores of the others."""
-        return Tally(*self.numbers[Column.CONFOUNDED : Column.CONFOUNDED + 3])
-
-
-def weigh(row: tuple[int, ...], weight: float) -> list[float]:
-    """Turn a bucket's row, whose traces weigh `weight` each, into numbers by `Column`."""
-    sources, total, squares = row[_SCORED], sum(row[_TOTALS]), sum(row[_SQUARES])
-    scores = [sum(sources) * weight, total / MICRO * weight, squares / MICRO**2 * weight]
-    known = [row[_COST] * weight, row[_COST + 1] * NANO_USD * weight, row[_LATENCY] * weight, row[_LATENCY + 1] * MS * weight]
-    count = row[_FIRST_SUM + Sum.COUNT]
-    # A score x in [0, 1] has x² = x only at 0 and 1; the sums are exact, so that one graded score shows.
-    graded = int(squares != total * MICRO)
-    if row[2]:
-        return [*scores, 0.0, 0.0, 0.0, *known, count, count, *sources, graded]
-    return [0.0, 0.0, 0.0, *scores, *known, count, 0, *sources, graded]
-
-
-class Ages:
-    """How much a bucket weighs at one moment of the log.
-
-    A bucket's age is that of its middle, and no less than nothing; the moment is the end of the minute that the greatest
-    log time lies in, so that evidence changes once a minute where nothing new comes in.
-
-    Example:
-        >>> ages = Ages(log_time_ms=3_600_000, half_life_s=1800.0, keep_s=86_400)
-        >>> ages.weight(3600, 0)
-        0.5
-    """
-
-    def __init__(self, *, log_time_ms: int, half_life_s: float, keep_s: int) -> None:
-        self.moment_s = -(-log_time_ms // MINUTE_MS) * 60
-        self._half_life_s = half_life_s
-        self._keep_s = keep_s
-        self._weights: dict[tuple[int, int], float | None] = {}
-
-    def weight(self, width_s: int, start_s: int) -> float | None:
-        """What a trace of the bucket weighs, in [0, 1]; None where the bucket is retired."""
-        key = (width_s, start_s)
-        if key not in self._weights:
-            self._weights[key] = self._weigh(width_s, start_s)
-        return self._weights[key]
-
-    def _weigh(self, width_s: int, start_s: int) -> float | None:
-        if self.moment_s - (start_s + width_s) >= self._keep_s:
-            return None
-        age_s = max(self.moment_s - start_s - width_s / 2, 0.0)
-        return float(2.0 ** -min(age_s / self._half_life_s, 1000.0))
-
-
-def reduce_partition(statistics: PartitionStatistics, ages: Ages, fields: tuple[str, ...]) -> dict[str, Sums]:
-    """Sum the buckets of one partition, by routed arm; overflow and nameless arms cannot be served and are left out."""
-    reduced: dict[str, Sums] = {}
-    for statistic in statistics.arms:
-        arm = project(statistic.arm, fields)
-        if not arm.id or statistic.arm.model == OVERFLOW:
-            continue
-        if sums := sum_buckets(arm, statistic.buckets, ages):
-            reduced[arm.id] = reduced[arm.id].merged(sums) if arm.id in reduced else sums
-    return reduced
-
-
-def sum_buckets(arm: Arm, buckets: Iterable[tuple[int, ...]], ages: Ages) -> Sums | None:
-    """Sum the buckets that are not retired; None where there are none."""
-    weighed = [weigh(row, weight) for row in buckets if (weight := ages.weight(row[0], row[1])) is not None]
-    return Sums(arm, [sum(column) for column in zip(*weighed, strict=True)]) if weighed else None
-
-
-def merge(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Sums]:
-    """Merge what several partitions, or classes, say, by arm."""
-    merged: dict[str, Sums] = {}
-    for part in parts:
-        for arm_id, sums in part.items():
-            merged[arm_id] = merged[arm_id].merged(sums) if arm_id in merged else sums
-    return merged
+    def scores(self) -> Tally:
+        """All scores, whoever chose the arm."""
+        return self.drawn.plus(self.confounded)
 
 
 def class_evidence(
     query_class: str,
-    sums: Mapping[str, Sums],
+    weighed: Mapping[str, Weighed],
     settings: RoutingSettings,
     *,
     priors: Mapping[str, Tally] | None = None,
     log_time_ms: int = 0,
 ) -> ClassEvidence:
     """Make a class's evidence out of its merged sums; arms that need no trace are there without any."""
-    known = {arm.id: Sums(arm, [0] * len(Column)) for arm in settings.known_arms} | dict(sums)
+    known = {arm.id: Weighed(arm) for arm in settings.known_arms} | dict(weighed)
     priors = priors or {}
-    arms = tuple(_arm_evidence(known[arm_id], priors.get(arm_id, NO_SCORES), settings) for arm_id in sorted(known))
+    arms = tuple(_arm_evidence(arm_id, known[arm_id], priors.get(arm_id, NO_SCORES), settings) for arm_id in sorted(known))
     return ClassEvidence(query_class=query_class, arms=arms, log_time_ms=log_time_ms)
 
 
-def _arm_evidence(sums: Sums, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
-    numbers = sums.numbers
+def _arm_evidence(arm_id: str, weighed: Weighed, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
     return ArmEvidence(
-        arm=sums.arm,
-        id=sums.arm.id,
-        drawn=sums.drawn,
-        confounded=sums.confounded,
+        arm=weighed.arm,
+        id=arm_id,
+        drawn=weighed.drawn,
+        confounded=weighed.confounded,
         prior=prior.capped(settings.pooled_cap),
-        graded=numbers[Column.GRADED_BUCKETS] > 0,
-        count=int(numbers[Column.COUNT]),
-        drawn_count=int(numbers[Column.DRAWN_COUNT]),
-        by_source=tuple(int(count) for count in numbers[Column.HUMAN : Column.OUTCOME + 1]),
-        cost_usd=Quantity(numbers[Column.COST_KNOWN], numbers[Column.COST_USD]),
-        latency_s=Quantity(numbers[Column.LATENCY_KNOWN], numbers[Column.LATENCY_S]),
+        graded=weighed.graded,
+        count=weighed.traces,
+        drawn_count=weighed.drawn_traces,
+        by_source=weighed.by_source,
+        cost_usd=weighed.cost_usd,
+        latency_s=weighed.latency_s,
         confounded_cap=settings.confounded_cap,
     )

@@ -1,0 +1,224 @@
+"""Merging: totals added up bucket by bucket, as exact integers, and taken out again when a newer total replaces them.
+
+So a new total costs what has changed in it, and what is merged depends on which totals are in it, never on the order in which they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from math import fsum
+from operator import add, mul, sub
+from typing import NamedTuple, TypeAlias
+
+from stream.fold.totals import MICRO, Sum
+from stream.records import OVERFLOW, Arm, PartitionStatistics
+from stream.routing.evidence import NO_SCORES, Quantity, Tally, Weighed
+from stream.routing.settings import project
+
+NANO_USD, MS = 1e-9, 1e-3
+MINUTE_MS = 60_000
+SCORED, TOTALS, SQUARES = ((Sum.HUMAN + place, Sum.JUDGE + place, Sum.PROGRAM + place, Sum.OUTCOME + place) for place in range(3))
+"""The four sources' scored traces, sums and squares."""
+
+Row: TypeAlias = tuple[int, ...]
+"""A bucket as it travels: width, start, drawn, then the sums."""
+Bucket: TypeAlias = tuple[int, ...]
+"""Width in seconds, start in epoch seconds, drawn 0 or 1."""
+Sums: TypeAlias = tuple[int, ...]
+"""By `stream.fold.totals.Sum`."""
+Change: TypeAlias = tuple[str, Arm, Iterable[Row], Iterable[Row]]
+"""Id and routed fields of an arm, rows that are gone, rows that have come."""
+_KEY = 3
+"""Columns of a row that name its bucket."""
+
+
+class Ages:
+    """How much a bucket weighs at one moment of the log.
+
+    A bucket's age is that of its middle, and no less than nothing; the moment is the end of the minute that the greatest
+    log time lies in, so that evidence changes once a minute where nothing new comes in.
+
+    Example:
+        >>> ages = Ages(log_time_ms=3_600_000, half_life_s=1800.0, keep_s=86_400)
+        >>> ages.weight(3600, 0)
+        0.5
+    """
+
+    def __init__(self, *, log_time_ms: int, half_life_s: float, keep_s: int) -> None:
+        self.moment_s = -(-log_time_ms // MINUTE_MS) * 60
+        self._half_life_s = half_life_s
+        self._keep_s = keep_s
+        self._weights: dict[tuple[int, int], float | None] = {}
+
+    def weight(self, width_s: int, start_s: int) -> float | None:
+        """What a trace of the bucket weighs, in [0, 1]; None where the bucket is retired."""
+        key = (width_s, start_s)
+        if key not in self._weights:
+            self._weights[key] = self._weigh(width_s, start_s)
+        return self._weights[key]
+
+    def _weigh(self, width_s: int, start_s: int) -> float | None:
+        if self.moment_s - (start_s + width_s) >= self._keep_s:
+            return None
+        age_s = max(self.moment_s - start_s - width_s / 2, 0.0)
+        return float(2.0 ** -min(age_s / self._half_life_s, 1000.0))
+
+
+class ArmBuckets:
+    """The buckets of one routed arm, and what they came to when they were weighed last.
+
+    Attributes:
+        arm: by its routed fields.
+        sums: of every bucket.
+        told: the same as they were at the last call of `news`.
+    """
+
+    __slots__ = ("_moment_s", "_weighed", "arm", "sums", "told")
+
+    def __init__(self, arm: Arm) -> None:
+        self.arm = arm
+        self.sums: dict[Bucket, Sums] = {}
+        self.told: dict[Bucket, Sums] = {}
+        self._moment_s: int | None = None
+        self._weighed: Weighed | None = None
+
+    def change(self, gone: Iterable[Row], come: Iterable[Row]) -> None:
+        """Take rows out, and add others."""
+        self._moment_s, sums = None, self.sums
+        for row in come:
+            bucket = row[:_KEY]
+            there = sums.get(bucket)
+            sums[bucket] = tuple(map(add, there, row[_KEY:])) if there else row[_KEY:]
+        for row in gone:
+            bucket = row[:_KEY]
+            left = tuple(map(sub, sums[bucket], row[_KEY:]))
+            if any(left):
+                sums[bucket] = left
+            else:
+                del sums[bucket]
+
+    def news(self) -> tuple[list[Row], list[Row]]:
+        """Rows that are gone, and rows that have come, since the last call."""
+        told, sums = self.told, self.sums
+        gone = [bucket + was for bucket, was in told.items() if sums.get(bucket) is not was]
+        come = [bucket + now for bucket, now in sums.items() if told.get(bucket) is not now]
+        self.told = dict(sums)
+        return gone, come
+
+    def weighed(self, ages: Ages) -> Weighed | None:
+        """What the buckets that are not retired come to at a moment; None where there are none."""
+        if self._moment_s != ages.moment_s:
+            self._moment_s, self._weighed = ages.moment_s, weigh(self.arm, self.sums, ages)
+        return self._weighed
+
+
+class Merged:
+    """Totals of several partitions, or classes, together: by routed arm."""
+
+    def __init__(self) -> None:
+        self._arms: dict[str, ArmBuckets] = {}
+        self._changed: set[str] = set()
+
+    def change(self, changes: Iterable[Change]) -> None:
+        """Take rows out, and add others."""
+        for arm_id, arm, gone, come in changes:
+            if (buckets := self._arms.get(arm_id)) is None:
+                buckets = self._arms[arm_id] = ArmBuckets(arm)
+            buckets.change(gone, come)
+            self._changed.add(arm_id)
+
+    def news(self) -> Iterator[Change]:
+        """What has changed since the last call: of many totals, only what they left behind."""
+        for arm_id in self._changed:
+            buckets = self._arms[arm_id]
+            yield (arm_id, buckets.arm, *buckets.news())
+            if not buckets.sums:
+                del self._arms[arm_id]
+        self._changed.clear()
+
+    def weighed(self, ages: Ages) -> dict[str, Weighed]:
+        """What each arm comes to at a moment; arms whose buckets are all retired are left out."""
+        return {arm_id: weighed for arm_id, buckets in self._arms.items() if (weighed := buckets.weighed(ages))}
+
+
+def changes(before: PartitionStatistics | None, after: PartitionStatistics | None, fields: tuple[str, ...]) -> Iterator[Change]:
+    """Compare two totals of one partition and class, by the fields of an arm that are routed over.
+
+    Returns:
+        What has changed in each full arm; overflow and nameless arms cannot be served and are left out.
+    """
+    old = {statistic.arm: statistic.buckets for statistic in before.arms} if before else {}
+    new = {statistic.arm: statistic.buckets for statistic in after.arms} if after else {}
+    for arm in old | new:
+        was, now = old.get(arm, ()), new.get(arm, ())
+        if was != now and (routed := _routed(arm, fields)):
+            yield (*routed, *_differences(was, now))
+
+
+def _differences(was: Sequence[Row], now: Sequence[Row]) -> tuple[Iterable[Row], Iterable[Row]]:
+    if not was or not now:
+        return was, now
+    gone, come = set(was), set(now)
+    return gone - come, come - gone
+
+
+@lru_cache(maxsize=8192)
+def _routed(arm: Arm, fields: tuple[str, ...]) -> tuple[str, Arm] | None:
+    """Id and routed fields of an arm; None where it cannot be served."""
+    routed = project(arm, fields)
+    return (routed.id, routed) if routed.id and arm.model != OVERFLOW else None
+
+
+class _Part(NamedTuple):
+    """Buckets as columns: the weight of each, and each of their sums."""
+
+    weights: list[float]
+    columns: list[tuple[int, ...]]
+
+    @classmethod
+    def of(cls, buckets: Mapping[Bucket, Sums], ages: Ages, *, drawn: int) -> _Part:
+        """Take the buckets that are not retired, of what was drawn or of what was not."""
+        kept = [(weight, sums) for (width_s, start_s, is_drawn), sums in buckets.items() if is_drawn == drawn and (weight := ages.weight(width_s, start_s)) is not None]
+        return cls([weight for weight, _ in kept], list(zip(*(sums for _, sums in kept), strict=True)))
+
+    def dot(self, *places: int) -> float:
+        """The columns' sum, each bucket weighted. Products are rounded, their sum is exact: the order of the buckets does not matter."""
+        return fsum(fsum(map(mul, column, self.weights)) for place in places if any(column := self.columns[place]))
+
+    def total(self, *places: int) -> int:
+        """The columns' sum."""
+        return sum(sum(self.columns[place]) for place in places)
+
+    @property
+    def scores(self) -> Tally:
+        """Traces with a score, the sum of the scores and that of their squares, weighted."""
+        return Tally(self.dot(*SCORED), self.dot(*TOTALS) / MICRO, self.dot(*SQUARES) / MICRO**2)
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether a score lies between 0 and 1: there alone x² is not x, and it is less, so that the exact sums differ too."""
+        return self.total(*SQUARES) != self.total(*TOTALS) * MICRO
+
+
+def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | None:
+    """Sum the buckets of an arm that are not retired; None where there are none."""
+    undrawn, drawn = (_Part.of(buckets, ages, drawn=drawn) for drawn in (0, 1))
+    parts = [part for part in (undrawn, drawn) if part.weights]
+    if not parts:
+        return None
+
+    def dot(place: int) -> float:
+        return sum(part.dot(place) for part in parts)
+
+    return Weighed(
+        arm=arm,
+        drawn=drawn.scores if drawn.weights else NO_SCORES,
+        confounded=undrawn.scores if undrawn.weights else NO_SCORES,
+        cost_usd=Quantity(dot(Sum.COST_KNOWN), dot(Sum.COST_NANO_USD) * NANO_USD),
+        latency_s=Quantity(dot(Sum.LATENCY_KNOWN), dot(Sum.LATENCY_MS) * MS),
+        graded=any(part.is_graded for part in parts),
+        traces=sum(part.total(Sum.COUNT) for part in parts),
+        drawn_traces=drawn.total(Sum.COUNT) if drawn.weights else 0,
+        by_source=tuple(sum(part.total(place) for part in parts) for place in SCORED),
+    )
