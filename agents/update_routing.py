@@ -17,6 +17,7 @@ from stream.worker.routing_term import TOPICS, RoutingTerm
 
 if TYPE_CHECKING:
     from stream.app import WorkerApp
+    from stream.records import PartitionStatistics
 
 
 class RoutingOffice:
@@ -51,6 +52,16 @@ class RoutingOffice:
         metrics.ROUTING_OWNER.set(1)
         return {place: view.start for place, view in views.items()}
 
+    def said(self, statistics: PartitionStatistics, value: bytes) -> None:
+        """Take a total of this worker's own before it comes back by the topic."""
+        if self.term is not None:
+            self.term.said(statistics, value)
+
+    async def decide(self, now_s: float) -> None:
+        """Publish what its own totals have moved."""
+        if self.term is not None:
+            await self.term.decide(now_s)
+
     async def run(self) -> None:
         """Publish what falls due with time, for ever."""
         while True:
@@ -68,6 +79,7 @@ def register(app: WorkerApp) -> None:
     """Register the agent."""
     office = RoutingOffice(app)
     app.owners.append(office)
+    app.checkpoints.statistics.on_publish(office)
     app.in_background(office.run, "publishing routing updates")
 
     @app.agent(app.chunks_of(STATISTICS, OVERRIDES, ROUTING), name="update-routing", concurrency=1)

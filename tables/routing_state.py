@@ -9,9 +9,10 @@ Read by:    update_routing
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stream.routing.state import RoutingState
 from stream.transport.recovery import RawTable
@@ -62,13 +63,13 @@ class RoutingLedger:
         await acknowledged([sent])
         return max(int(sent.result().offset), above + 1)
 
-    async def keep(self, state: RoutingState) -> None:
-        """Write a state under its epoch, and retire those of earlier epochs."""
+    async def keep(self, state: RoutingState) -> list[asyncio.Future[Any]]:
+        """Write a state under its epoch, and retire those of earlier epochs; returns what will be acknowledged."""
         older = [epoch for epoch in self._epochs if epoch < state.epoch]
         futures = [await self._send(self.changelog, 0, _key(epoch), None) for epoch in older]
         futures.append(await self._send(self.changelog, 0, _key(state.epoch), state.encode()))
-        await acknowledged(futures)
         self._epochs = self._epochs.difference(older) | {state.epoch}
+        return futures
 
 
 def _key(epoch: int) -> bytes:

@@ -125,6 +125,9 @@ async def open_consumer(settings: Settings, topic: str, *, fetch_wait_ms: int) -
     """
     from aiokafka import AIOKafkaConsumer
 
+    from stream.header_names import tolerate_header_names
+
+    tolerate_header_names()
     consumer = AIOKafkaConsumer(
         **settings.client_options,
         enable_auto_commit=False,

@@ -6,7 +6,7 @@ while that is among the last `keep_minutes`, then in its hour's, then in its day
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from stream.fold.spec import FoldSpec
@@ -179,12 +179,14 @@ class Totals:
 
     def statistics(self, query_class: str) -> tuple[ArmStatistics, ...]:
         """Return the totals of one class as they go on the wire; empty where the class has left."""
-        arms = self.classes.get(query_class, {})
-        return tuple(ArmStatistics(arm=Arm(**arm._asdict()), buckets=tuple(self._rows(number))) for arm, number in sorted(arms.items()))
+        arms, spans = self.classes.get(query_class, {}), list(self._spans())
+        return tuple(ArmStatistics(arm=Arm(**arm._asdict()), buckets=_rows(number, spans)) for arm, number in sorted(arms.items()))
 
-    def _rows(self, number: int) -> Iterator[tuple[int, ...]]:
-        for (level, start), drawn, sums in self.buckets(number):
-            yield (WIDTHS_S[level], start * WIDTHS_S[level], drawn, *sums)
+    def _spans(self) -> Iterator[tuple[int, int, dict[int, list[int]]]]:
+        """Width and start, in seconds, and the sums of every span, the widest and oldest first."""
+        for level in (2, 1, 0):
+            for start, slab in sorted(self.slabs[level].items()):
+                yield WIDTHS_S[level], start * WIDTHS_S[level], slab.sums
 
     def restore(self, minute: int, buckets: Mapping[Span, Mapping[tuple[str, FullArm, int], list[int]]]) -> None:
         """Fill empty totals with what a checkpoint held at a time."""
@@ -195,3 +197,9 @@ class Totals:
                 number = self.cell(query_class, arm)
                 slab.sums[number * 2 + drawn] = sums
                 self.cells[number].buckets += 1
+
+
+def _rows(number: int, spans: Iterable[tuple[int, int, dict[int, list[int]]]]) -> tuple[tuple[int, ...], ...]:
+    """The buckets of a cell as they go on the wire."""
+    places = (2 * number, 2 * number + 1)
+    return tuple([(width_s, start_s, place & 1, *sums[place]) for width_s, start_s, sums in spans for place in places if place in sums])

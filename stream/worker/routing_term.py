@@ -16,7 +16,7 @@ from stream.routing.state import RoutingState
 from stream.topics import OVERRIDES, ROUTING, STATISTICS
 from stream.worker.decoding import decoded, text_key
 from stream.worker.fatal import logger
-from stream.worker.sending import Send, die_if_refused
+from stream.worker.sending import Send, acknowledged, die_if_refused
 
 TOPICS = (STATISTICS.name, OVERRIDES.name, ROUTING.name)
 QUIET_S = 5.0
@@ -24,6 +24,8 @@ QUIET_S = 5.0
 STATE_INTERVAL_S = 1.0
 RECLAIM_INTERVAL_S = 1.0
 AGEING_INTERVAL_S = 60.0
+SAID_MAX = 1_000
+"""Totals that were sent and not yet read back: those of two seconds and more."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -47,8 +49,8 @@ class Ledger(Protocol):
     async def claim(self, *, above: int) -> int:
         """Claim an epoch greater than another."""
 
-    async def keep(self, state: RoutingState) -> None:
-        """Write the desk's state."""
+    async def keep(self, state: RoutingState) -> list[asyncio.Future[Any]]:
+        """Write the desk's state; returns what will be acknowledged."""
 
 
 class RoutingTerm:
@@ -78,6 +80,7 @@ class RoutingTerm:
         self._aged_s = self._kept_s = float("-inf")
         self._kept_version = (0, 0)
         self._overwritten: dict[str, PartitionStatistics] = {}
+        self._said: dict[bytes, PartitionStatistics] = {}
         self._busy = asyncio.Lock()
 
     def read(self, topic: str, records: Sequence[Any]) -> None:
@@ -89,9 +92,25 @@ class RoutingTerm:
         if records[-1].offset + 1 >= self._left.get(topic, 0):
             self._left.pop(topic, None)
 
+    def said(self, statistics: PartitionStatistics, value: bytes) -> None:
+        """Take a total that this process has just sent; what of it is read back needs no decoding.
+
+        The topic remains what decides: the desk takes of two totals the newer one, and a tombstone when it is read.
+        """
+        self.desk.learn(statistics)
+        self._said[value] = statistics
+        if len(self._said) > SAID_MAX:
+            del self._said[next(iter(self._said))]
+
+    async def decide(self, now_s: float) -> None:
+        """Take step 3 alone, for whoever must not wait for an acknowledgement."""
+        if self._may_publish(now_s) and not self._must_claim(now_s):
+            async with self._busy:
+                await self._send_due(now_s)
+
     async def publish(self, now_s: float) -> None:
         """Take steps 2 to 4, as far as each is due."""
-        if self._busy.locked() or not self._has_read_all(now_s) or not self._may_write():
+        if not self._may_publish(now_s):
             return
         async with self._busy:
             if self._must_claim(now_s):
@@ -99,6 +118,9 @@ class RoutingTerm:
             await self._send_due(now_s)
             await self._repair(now_s)
             await self._keep(now_s)
+
+    def _may_publish(self, now_s: float) -> bool:
+        return not self._busy.locked() and self._has_read_all(now_s) and self._may_write()
 
     def _has_read_all(self, now_s: float) -> bool:
         return not self._left or now_s - self._read_s > QUIET_S
@@ -141,12 +163,13 @@ class RoutingTerm:
         state = self.desk.state
         if state.version != self._kept_version and now_s - self._kept_s > STATE_INTERVAL_S:
             self._kept_s, self._kept_version = now_s, state.version
-            await self._ledger.keep(state)
+            for sent in await self._ledger.keep(state):  # not waited for: decisions would wait as well
+                sent.add_done_callback(die_if_refused)
 
     async def finish(self) -> None:
         """Keep the state a last time."""
         if self._claimed_s > float("-inf") and self._may_write():
-            await self._ledger.keep(self.desk.state)
+            await acknowledged(await self._ledger.keep(self.desk.state))
 
     def _take_statistics(self, record: Any) -> None:
         key = text_key(record)
@@ -154,7 +177,7 @@ class RoutingTerm:
             self._statistics.forget(key)
             self._overwritten.pop(key, None)
             self.desk.forget_class(key)
-        elif (statistics := decoded(record, PartitionStatistics)) is not None:
+        elif (statistics := self._said.pop(record.value, None) or decoded(record, PartitionStatistics)) is not None:
             self._take_total(key, statistics)
 
     def _take_total(self, key: str, statistics: PartitionStatistics) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
 
 import msgspec
 
 from stream import metrics
 from stream.fold.state import PartitionState
+from stream.records import PartitionStatistics
 from stream.topics import STATISTICS, TRACES
 from stream.worker.holdings import HeldPartition, Holdings
 from stream.worker.ownership import Ownership
@@ -22,7 +26,7 @@ BYTES_PER_S = 500_000
 """What a worker publishes at most when it has much to say. The embedded broker keeps all of it in memory; a total is some 5 kB."""
 BURST_BYTES = 2_000_000
 LOADED_INTERVAL_S = 1.0
-"""Between two totals of one class and partition, once half of the burst is used up."""
+"""Between two turns of one class, once half of the burst is used up."""
 TICK_S = 0.02
 
 encode = msgspec.json.Encoder().encode
@@ -57,8 +61,60 @@ class Allowance:
         return self.left(now_s) > self._burst_bytes / 2
 
 
+class Turns:
+    """Which classes wait, in which partitions, and when the turn of each comes: an interval after its last one.
+
+    Example:
+        >>> turns = Turns()
+        >>> turns.wait("code", 3); turns.wait("code", 4)
+        >>> list(turns.take(0.0)), list(turns.take(0.0))
+        ([(3, 'code'), (4, 'code')], [])
+    """
+
+    def __init__(self) -> None:
+        self._partitions: dict[str, dict[int, None]] = {}
+        self._queue: list[tuple[float, int, str]] = []
+        """A heap: the time of a class's turn, a number for those of one time, the class."""
+        self._last_s: dict[str, float] = {}
+        """Of each class its last turn, in their order; those further back than the interval are forgotten."""
+        self._numbers = count()
+        self._now_s = 0.0
+
+    def wait(self, query_class: str, partition: int) -> None:
+        """Let a partition's total of a class wait for its turn."""
+        if query_class not in self._partitions:
+            self._partitions[query_class] = {}
+            turn_s = max(self._last_s.get(query_class, float("-inf")) + LOADED_INTERVAL_S, self._now_s)
+            heappush(self._queue, (turn_s, next(self._numbers), query_class))
+        self._partitions[query_class][partition] = None
+
+    def take(self, now_s: float, *, at_once: bool = False) -> dict[tuple[int, str], None]:
+        """Take the partitions of the class whose turn has come, or that is next where all may go at once; empty where there is none."""
+        self._now_s = now_s
+        while self._last_s and now_s - next(iter(self._last_s.values())) >= LOADED_INTERVAL_S:
+            del self._last_s[next(iter(self._last_s))]
+        if not self._queue or not (at_once or self._queue[0][0] <= now_s):
+            return {}
+        *_, query_class = heappop(self._queue)
+        self._last_s.pop(query_class, None)
+        self._last_s[query_class] = now_s
+        return {(partition, query_class): None for partition in self._partitions.pop(query_class)}
+
+
+class Listener(Protocol):
+    """Somebody in this process who decides by totals; to hear of them here is sooner than to read them back."""
+
+    def said(self, statistics: PartitionStatistics, value: bytes) -> None:
+        """Take a total that is being sent, and its bytes."""
+
+    async def decide(self, now_s: float) -> None:
+        """Decide by what was said; it goes to the broker together with the totals."""
+
+
 class StatisticsPublisher:
     """Keeps which totals have changed and sends them as its allowance lets it, what has just changed first.
+
+    Under load the totals of one class go together, from all partitions: whoever decides by them does so once for all.
 
     Args:
         holdings: whose totals they are.
@@ -70,11 +126,16 @@ class StatisticsPublisher:
 
     def __init__(self, holdings: Holdings, *, send: Send, ownership: Ownership, fold: str, is_active: Callable[[], bool]) -> None:
         self._holdings, self._send, self._ownership, self._fold, self._is_active = holdings, send, ownership, fold, is_active
+        self._turns = Turns()
         # Ordered sets. What has just changed goes before what a takeover says again.
-        self._waiting: dict[tuple[int, str], None] = {}
+        self._ready: dict[tuple[int, str], None] = {}
         self._backlog: dict[tuple[int, str], None] = {}
-        self._published_s: dict[tuple[int, str], float] = {}
         self._allowance = Allowance(bytes_per_s=BYTES_PER_S, burst_bytes=BURST_BYTES)
+        self._listener: Listener | None = None
+
+    def on_publish(self, listener: Listener) -> None:
+        """Have somebody hear of each total as it is sent."""
+        self._listener = listener
 
     def took_over(self, held: HeldPartition) -> None:
         """Publish all totals of a partition again: what its earlier owner said last may never have been said."""
@@ -84,14 +145,14 @@ class StatisticsPublisher:
     def changed(self, held: HeldPartition) -> None:
         """Note what the last chunk has changed."""
         for query_class in held.state.take_changed_classes():
-            self._waiting.setdefault((held.number, query_class))
+            self._turns.wait(query_class, held.number)
             self._backlog.pop((held.number, query_class), None)
 
     def release(self) -> None:
         """Forget everything: the partitions are not held any more."""
-        self._waiting.clear()
+        self._turns = Turns()
+        self._ready.clear()
         self._backlog.clear()
-        self._published_s.clear()
 
     def activated(self) -> None:
         """Publish everything held: this fold has just become the active one."""
@@ -108,24 +169,34 @@ class StatisticsPublisher:
         """Send what may go now."""
         if not self._is_active():
             self.release()
-        for queue in (self._waiting, self._backlog):
-            for number, query_class in list(queue):
-                if self._allowance.left(now_s) <= 0:
-                    return
-                held = self._holdings.get(number)
-                if held is not None and (number, query_class) in queue and self._may_go(number, query_class, now_s):
-                    del queue[number, query_class]
-                    self._published_s[number, query_class] = now_s
-                    await self._publish_one(held.state, query_class, now_s)
+        any_sent = False
+        while state_and_class := self._next(now_s):
+            await self._publish_one(*state_and_class, now_s)
+            any_sent = True
+        if any_sent and self._listener is not None:
+            await self._listener.decide(now_s)
 
-    def _may_go(self, number: int, query_class: str, now_s: float) -> bool:
-        since_s = now_s - self._published_s.get((number, query_class), float("-inf"))
-        return (since_s >= LOADED_INTERVAL_S or self._allowance.is_ample(now_s)) and self._ownership.is_certain(TRACES.name, number)
+    def _next(self, now_s: float) -> tuple[PartitionState, str] | None:
+        """Take the total that goes next, if one may."""
+        while self._allowance.left(now_s) > 0:
+            if not self._ready:
+                self._ready |= self._turns.take(now_s, at_once=self._allowance.is_ample(now_s))
+            queue = self._ready or self._backlog
+            number, query_class = place = next(iter(queue), (-1, ""))
+            held = self._holdings.get(number)
+            if not queue or (held is not None and not self._ownership.is_certain(TRACES.name, number)):
+                return None
+            del queue[place]
+            if held is not None:
+                return held.state, query_class
+        return None
 
     async def _publish_one(self, state: PartitionState, query_class: str, now_s: float) -> None:
         statistics = state.statistics(query_class)
         value = encode(statistics) if statistics.arms else None  # a class that has aged out leaves the topic too
         self._allowance.use(len(value or b""), now_s)
+        if value is not None and self._listener is not None:
+            self._listener.said(statistics, value)
         future = await self._send(STATISTICS.name, 0, statistics_key(self._fold, state.number, query_class), value)
         future.add_done_callback(die_if_refused)
         metrics.STATISTICS.inc()

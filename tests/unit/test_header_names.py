@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
 
+from stream.client.connection import open_consumer
 from stream.fold.fold import fold
 from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
 from stream.header_names import LenientPartitionRecords, RewindableRecords, tolerate_header_names
 from stream.reading.query_class import classify_query
+from stream.settings import load
 
 SPEC = FoldSpec(partitions=1, horizon=100, max_classes=10, max_arms=10, keep_minutes=1, keep_hours=1, keep_days=1, classifier="seed", max_record_bytes=20_000)
 LATIN = b"caf\xe9"
@@ -92,5 +95,16 @@ def test_every_fetcher_of_the_process_parses_so(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(fetcher, name, getattr(fetcher, name))
 
     tolerate_header_names()
+
+    assert (fetcher.MemoryRecords, fetcher.PartitionRecords) == (RewindableRecords, LenientPartitionRecords)
+
+
+async def test_clients_of_their_own_parse_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that only routes starts no worker's consumer; one foreign header on `eddy.routing` would stop its router for ever."""
+    for name in ("MemoryRecords", "PartitionRecords"):
+        monkeypatch.setattr(fetcher, name, object)
+
+    with pytest.raises(KafkaConnectionError):
+        await open_consumer(load(bootstrap="127.0.0.1:1"), "eddy.routing", fetch_wait_ms=50)
 
     assert (fetcher.MemoryRecords, fetcher.PartitionRecords) == (RewindableRecords, LenientPartitionRecords)

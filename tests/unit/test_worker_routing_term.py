@@ -87,8 +87,9 @@ class Office:
         self.claims.append(above)
         return above + 1
 
-    async def keep(self, state: RoutingState) -> None:
+    async def keep(self, state: RoutingState) -> list[asyncio.Future[object]]:
         self.kept.append(state.version)
+        return []
 
     def take(self, topic: str, *records: SimpleNamespace) -> None:
         self.term.read(topic, list(records))
@@ -141,6 +142,35 @@ async def test_term_leaves_an_older_total_that_is_followed_by_the_newest():
     office.take(STATISTICS.name, *[record(STATISTICS.name, place, "f/0/code", total(offset)) for place, offset in enumerate((9, 5, 9))])
     await office.term.publish(1.0)
     assert STATISTICS.name not in office.topics_sent()
+
+
+async def test_term_hears_of_its_own_totals_before_they_come_back():
+    """It decides by them at once; read back they say nothing new, and a tombstone between two of them is taken where it stands."""
+    office = Office({})
+    await office.term.publish(1.0)
+    office.term.said(total(9), msgspec.json.encode(total(9)))
+    await office.term.decide(1.0)
+    assert office.topics_sent() == [ROUTING.name]
+    office.take(STATISTICS.name, record(STATISTICS.name, 0, "f/0/code", None), record(STATISTICS.name, 1, "f/0/code", total(9)))
+    assert office.desk.told == [("learn", 9), ("forget", "f/0/code"), ("learn", 9)]
+
+
+async def test_term_takes_what_was_sent_before_for_no_zombies():
+    """Of its own totals the newest is known before the older ones have come back: nothing was overwritten."""
+    office = Office({})
+    for offset in (5, 9):
+        office.term.said(total(offset), msgspec.json.encode(total(offset)))
+    office.take(STATISTICS.name, *[record(STATISTICS.name, place, "f/0/code", total(offset)) for place, offset in enumerate((5, 9))])
+    await office.term.publish(1.0)
+    assert STATISTICS.name not in office.topics_sent()
+
+
+async def test_term_decides_nothing_early_before_it_has_claimed():
+    """A claim waits for the broker, and whoever folds must not."""
+    office = Office({})
+    office.term.said(total(9), msgspec.json.encode(total(9)))
+    await office.term.decide(1.0)
+    assert office.claims == office.sent == []
 
 
 async def test_total_may_go_back_after_a_tombstone():

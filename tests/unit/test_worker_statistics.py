@@ -50,9 +50,9 @@ class Desk:
         self.sent: list[tuple[bytes, bytes | None]] = []
         self.is_active, self.ownership, self.totals = True, Sure(), Totals(3, bytes_each=bytes_each)
         self.held = HeldPartition(state=self.totals, changelog=None)  # type: ignore[arg-type]
-        holdings = Holdings()
-        holdings.hold(self.held)
-        self.publisher = StatisticsPublisher(holdings, send=self._send, ownership=self.ownership, fold="f", is_active=lambda: self.is_active)  # type: ignore[arg-type]
+        self.holdings = Holdings()
+        self.holdings.hold(self.held)
+        self.publisher = StatisticsPublisher(self.holdings, send=self._send, ownership=self.ownership, fold="f", is_active=lambda: self.is_active)  # type: ignore[arg-type]
 
     async def _send(self, topic, partition, key, value, headers=()):
         self.sent.append((key, value))
@@ -92,6 +92,56 @@ async def test_class_waits_a_second_under_load(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(desk.publisher, "_allowance", Allowance(bytes_per_s=0, burst_bytes=4 * len(module.encode(desk.totals.statistics("code")))))
     sent_at = [at_s for at_s in (0.0, 0.5, 0.9, 1.4, 1.6, 1.7) if await desk.change("code", at_s=at_s)]
     assert sent_at == [0.0, 0.5, 1.6]
+
+
+async def test_all_partitions_of_a_class_go_together_under_load(monkeypatch: pytest.MonkeyPatch):
+    """Whoever decides by them does so once a second, and not once for each partition; another class has its own turn."""
+    desk, other = Desk(), Totals(4)
+    desk.holdings.hold(HeldPartition(state=other, changelog=None))  # type: ignore[arg-type]
+    desk.totals.change("code")
+    monkeypatch.setattr(desk.publisher, "_allowance", Allowance(bytes_per_s=0, burst_bytes=10 * len(module.encode(desk.totals.statistics("code")))))
+    desk.publisher._allowance.use(desk.publisher._allowance.left(0.0) * 0.6, 0.0)
+    assert await desk.change("code", at_s=0.0) == [b"f/3/code"]
+    other.change("code", "math")
+    desk.publisher.changed(desk.holdings.get(4))  # type: ignore[arg-type]
+    assert await desk.change("code", at_s=0.5) == [b"f/4/math"]
+    assert sorted(await desk.publish(1.0)) == [b"f/3/code", b"f/4/code"]
+
+
+async def test_classes_that_come_and_go_leave_nothing_behind():
+    """A worker runs for months; classes that a sender made up an hour ago must not be remembered."""
+    desk = Desk()
+    for number in range(100):
+        await desk.change(f"class {number}", at_s=float(number))
+    assert len(desk.publisher._turns._last_s) <= 2
+    assert not desk.publisher._turns._queue
+
+
+class Eager:
+    """Listens; notes what it hears and when it is to decide."""
+
+    def __init__(self, sent: list[tuple[bytes, bytes | None]]) -> None:
+        self.heard: list[tuple[str, int]] = []
+        self.sent = sent
+
+    def said(self, statistics: PartitionStatistics, value: bytes) -> None:
+        assert value == module.encode(statistics)
+        self.heard.append((statistics.query_class, len(self.sent)))
+
+    async def decide(self, now_s: float) -> None:
+        self.heard.append(("decide", len(self.sent)))
+
+
+async def test_listener_decides_once_after_all_that_was_sent():
+    """A class that has left says nothing to decide by; with nothing sent, nothing is decided."""
+    desk = Desk()
+    listener = Eager(desk.sent)
+    desk.publisher.on_publish(listener)
+    desk.totals.change("gone", has_arms=False)
+    await desk.change("code", at_s=0.0)
+    await desk.publish(1.0)
+    assert listener.heard[-1] == ("decide", 2)
+    assert [name for name, _ in listener.heard] == ["code", "decide"]
 
 
 async def test_what_waited_goes_out_with_its_newest_total():
