@@ -26,8 +26,8 @@ from stream.archive.restore import ARCHIVE_FILE
 from stream.broker import remembered_port
 from stream.errors import BrokerUnavailableError
 from stream.fold.spec import FoldSpec
-from stream.header_names import tolerate_header_names
 from stream.reading.query_class import classifier
+from stream.record_batches import read_by_batch
 from stream.topics import TRACES
 from stream.transport.probe import LogView, look
 
@@ -92,7 +92,7 @@ class Learner:
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        tolerate_header_names()
+        read_by_batch()
         consumer = AIOKafkaConsumer(
             **self._settings.client_options,
             group_id=GROUP,

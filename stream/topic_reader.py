@@ -121,9 +121,9 @@ async def read_compacted(settings: Settings, topic: str) -> dict[bytes, bytes]:
 async def _started_consumer(settings: Settings) -> AIOKafkaConsumer:
     from aiokafka import AIOKafkaConsumer
 
-    from stream.header_names import tolerate_header_names
+    from stream.record_batches import read_by_batch
 
-    tolerate_header_names()
+    read_by_batch()
     consumer = AIOKafkaConsumer(
         **settings.client_options,
         enable_auto_commit=False,

@@ -92,7 +92,7 @@ class Checkpoints:
             return
         last: dict[bytes, PartitionStatistics | None] = {}
         async for record in read_all(self._app.settings.client_options, (STATISTICS.name, 0)):
-            last[record.key] = decoded(record, PartitionStatistics) if record.value else None
+            last[record.key] = decoded(record, PartitionStatistics, topic=STATISTICS.name) if record.value else None
         ours = ((key, said) for key, said in last.items() if said is not None and said.fold == self._app.spec.id)
         gone = [key for key, said in ours if said.offset > ends.get(said.partition, said.offset)]
         await acknowledged([await self._app.send_record(STATISTICS.name, 0, key, None) for key in gone])

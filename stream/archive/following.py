@@ -14,7 +14,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from stream import metrics
 from stream.archive.mirror import Mirror, is_mirrored
 from stream.errors import BrokerUnavailableError
-from stream.header_names import tolerate_header_names
+from stream.record_batches import read_by_batch
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -40,7 +40,7 @@ class MirrorFollower:
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self._mirror = mirror
-        tolerate_header_names()
+        read_by_batch()
         self._consumer = AIOKafkaConsumer(**settings.client_options, group_id=None, auto_offset_reset="none", fetch_max_wait_ms=POLL_MS)
         self._discover_at_s = 0.0
 

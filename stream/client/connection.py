@@ -125,9 +125,9 @@ async def open_consumer(settings: Settings, topic: str, *, fetch_wait_ms: int) -
     """
     from aiokafka import AIOKafkaConsumer
 
-    from stream.header_names import tolerate_header_names
+    from stream.record_batches import read_by_batch
 
-    tolerate_header_names()
+    read_by_batch()
     consumer = AIOKafkaConsumer(
         **settings.client_options,
         enable_auto_commit=False,

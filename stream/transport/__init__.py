@@ -2,7 +2,7 @@
 
 | file | overrides | because |
 |---|---|---|
-| `chunks` | `Consumer.getmany`, `Schema.compile` | one event at a time costs forty times what reading does |
+| `chunks` | `Consumer.getmany`, `Schema.compile`, `AIOKafkaConsumerThread._create_worker_consumer` | one event at a time costs forty times what reading does |
 | `drain` | `Consumer._drain_messages` | it makes four helper tasks a message |
 | `idle` | `Consumer._wait_next_records`, `_getmany` | it sleeps a second when nothing is open, and fetches everything when nothing is left |
 | `commits` | `Consumer._new_offset`, `_add_gap` | only what is durable may be committed |
@@ -12,7 +12,7 @@
 | `fetch_wait` | `AIOKafkaConsumerThread._create_worker_consumer` | 1.5 s are hard-coded, and Tansu does not wake a long poll |
 | `heartbeat` | `GroupCoordinator._do_heartbeat` | who may write depends on when the group last heard of us |
 | `recovery` | `Store.apply_changelog_batch` and others | the last write must not win, and nothing is decoded twice |
-| `stream.header_names` | `aiokafka.consumer.fetcher`'s parsing | a header name that is not UTF-8 stops a partition; it lies above, since every reader needs it |
+| `stream.record_batches` | `PartitionRecords._unpack_records` | record by record is dear, and a header name that is not UTF-8 stops a partition; it lies above, for every reader |
 
 `pins` holds the fingerprints of the overridden methods; a test fails when one of them changes upstream. `probe` overrides nothing:
 it reads single records and the bounds of logs, outside the group.

@@ -1,6 +1,7 @@
 """One Faust event per fetched list of records, for the source topics; changelogs keep the stock path.
 
-Overrides `Consumer.getmany`: a Faust event costs some 210 us, reading a record 10 us, so the event becomes the list. The stock
+Overrides `Consumer.getmany`: a Faust event costs some 210 us, reading a record 10 us, so the event becomes a list, as the fetched
+batches hold them (`stream.record_batches`), which `AIOKafkaConsumerThread._create_worker_consumer` has the consumer asked for. The stock
 method also seeks to the committed offsets when the flow is stopped; here the recovered state alone decides that (`seeking`). And
 it tells Faust's monitor the end of every partition fetched, which fails for one that has just been taken away; nobody reads it.
 """
@@ -14,6 +15,8 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 from faust.types.tuples import TP
+
+from stream.record_batches import InChunks
 
 
 class ChunkSchema(faust.Schema):
@@ -30,26 +33,34 @@ class ChunkSchema(faust.Schema):
 
 
 class ChunkedFetch(driver.Consumer):
-    """A consumer whose messages from source topics hold the list of fetched records as their value."""
+    """A consumer whose messages from source topics hold a list of fetched records as their value."""
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Fetch, and yield one message per source partition, one per record of a changelog."""
+        """Fetch, and yield one message per chunk of a source partition, one per record of a changelog."""
         fetched, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         for partition, records in (fetched or {}).items():
             tp = TP(partition.topic, partition.partition)
-            if not records or not (active is None or tp in active or tp in self._buffered_partitions):
+            if not (active is None or tp in active or tp in self._buffered_partitions):
                 continue
             for message in self._messages(tp, records, generation):
                 if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 yield tp, message
 
-    def _messages(self, tp: TP, records: Sequence[Any], generation: int) -> Iterator[Any]:
+    def _messages(self, tp: TP, fetched: Sequence[Any], generation: int) -> Iterator[Any]:
         if tp.topic in self.transport.sources:
-            yield _chunk(tp, records, generation)
-        else:
-            yield from (self._to_message(tp, record) for record in records)
+            return (_chunk(tp, records, generation) for records in fetched)
+        return (self._to_message(tp, record) for record in fetched)
+
+
+class ChunkingThread(driver.AIOKafkaConsumerThread):
+    """A consumer thread whose consumer hands out the records of source topics in lists."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._value_deserializer = InChunks(*transport.sources)
+        return consumer
 
 
 def _chunk(tp: TP, records: Sequence[Any], generation: int) -> Any:

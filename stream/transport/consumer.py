@@ -7,8 +7,8 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
-from stream.header_names import tolerate_header_names
-from stream.transport.chunks import ChunkedFetch
+from stream.record_batches import read_by_batch
+from stream.transport.chunks import ChunkedFetch, ChunkingThread
 from stream.transport.commits import DurableCommits
 from stream.transport.drain import DirectDrain
 from stream.transport.fetch_wait import ShortFetchWait
@@ -19,7 +19,7 @@ from stream.transport.resuming import DeferredResume
 from stream.transport.seeking import StateSeeking
 
 
-class EddyConsumerThread(TrueLogBounds, ShortFetchWait, ObservedHeartbeat):
+class EddyConsumerThread(TrueLogBounds, ShortFetchWait, ChunkingThread, ObservedHeartbeat):
     """The thread that talks to the broker."""
 
 
@@ -50,7 +50,7 @@ class EddyTransport(driver.Transport):
 
 def install(app: Any, *, sources: frozenset[str], client_options: Mapping[str, Any]) -> EddyTransport:
     """Give an app this transport; nothing may have asked it for its own before."""
-    tolerate_header_names()
+    read_by_batch()
     transport = EddyTransport(app.conf.broker_consumer, app)
     transport.sources, transport.client_options = sources, client_options
     transport.durable_offset, transport.heartbeat = lambda _: None, Heartbeat()

@@ -49,6 +49,12 @@ PINS: dict[str, str] = {
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "dc1d6632aaa68e96",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": "be4348896b9b66af",
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "59bf948fff47eed5",
+    "aiokafka.consumer.fetcher:FetchResult.getall": "3e717e30de5068d5",
+    "aiokafka.consumer.fetcher:FetchResult.check_assignment": "b5340df67e3f330f",
+    "aiokafka.consumer.fetcher:PartitionRecords.__init__": "8ec1c2ae6ea1af87",
+    "aiokafka.consumer.fetcher:PartitionRecords._consume_aborted_up_to": "56876530cd6412f3",
+    "aiokafka.consumer.fetcher:PartitionRecords._contains_abort_marker": "17e9ad2322ef4e0a",
+    "aiokafka.consumer.fetcher:PartitionRecords._consumer_record": "e668541600b047ab",
     "aiokafka.consumer.fetcher:PartitionRecords.__next__": "63ac34a08c309098",
     "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480732c",
     "aiokafka.record.default_records:_DefaultRecordBatchPy._maybe_uncompress": "c9d0dc2bed50cc86",
@@ -58,10 +64,15 @@ PINS: dict[str, str] = {
 
 def fingerprint(path: str) -> str:
     """Hash the source of a function, given as `module:Class.method`."""
-    module, _, name = path.partition(":")
-    function: Any = reduce(_upstream, name.split("."), import_module(module))
+    function = upstream(path)
     plain = inspect.unwrap(getattr(function, "fun", function))  # a task of a mode service wraps its function
     return hashlib.sha256(inspect.getsource(plain).encode()).hexdigest()[:16]
+
+
+def upstream(path: str) -> Any:
+    """Find what upstream has under a name, given as `module:Class.method`."""
+    module, _, name = path.partition(":")
+    return reduce(_upstream, name.split("."), import_module(module))
 
 
 def _upstream(owner: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.errors import BrokerUnavailableError
-from stream.header_names import tolerate_header_names
+from stream.record_batches import read_by_batch
 
 FETCH_WAIT_MS = 20
 PATIENCE_S = 20.0
@@ -95,7 +95,7 @@ def _by_tp(offsets: Mapping[Place, int]) -> dict[TopicPartition, int]:
 
 @asynccontextmanager
 async def _consumer(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
-    tolerate_header_names()
+    read_by_batch()
     consumer = AIOKafkaConsumer(**client_options, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS)
     await consumer.start()
     try:

@@ -12,13 +12,13 @@ from stream.worker.fatal import logger
 T = TypeVar("T")
 
 
-def decoded(record: Any, kind: type[T]) -> T | None:
-    """Decode a record's value, or None where it cannot be read."""
+def decoded(record: Any, kind: type[T], *, topic: str) -> T | None:
+    """Decode the value of a topic's record, or None where it cannot be read."""
     try:
         return msgspec.json.decode(record.value, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        metrics.UNREADABLE.labels(record.topic).inc()
-        logger.warning("the record at %s/%d/%d is left out: it is no %s (%s)", record.topic, record.partition, record.offset, kind.__name__, exc)
+        metrics.UNREADABLE.labels(topic).inc()
+        logger.warning("the record at %s/%d is left out: it is no %s (%s)", topic, record.offset, kind.__name__, exc)
         return None
 
 

@@ -177,7 +177,7 @@ class RoutingTerm:
             self._statistics.forget(key)
             self._overwritten.pop(key, None)
             self.desk.forget_class(key)
-        elif (statistics := self._said.pop(record.value, None) or decoded(record, PartitionStatistics)) is not None:
+        elif (statistics := self._said.pop(record.value, None) or decoded(record, PartitionStatistics, topic=STATISTICS.name)) is not None:
             self._take_total(key, statistics)
 
     def _take_total(self, key: str, statistics: PartitionStatistics) -> None:
@@ -190,11 +190,11 @@ class RoutingTerm:
             self._overwritten[key] = newest
 
     def _take_override(self, record: Any) -> None:
-        override = decoded(record, Override) if record.value is not None else None
+        override = decoded(record, Override, topic=OVERRIDES.name) if record.value is not None else None
         if override is not None or record.value is None:
             self.desk.override(text_key(record), override)
 
     def _take_update(self, record: Any) -> None:
-        update = decoded(record, RoutingUpdate) if record.value is not None else None
+        update = decoded(record, RoutingUpdate, topic=ROUTING.name) if record.value is not None else None
         if update is not None or record.value is None:
             self.desk.saw_update(update, text_key(record))

@@ -7,7 +7,7 @@ import importlib.metadata
 import pytest
 from aiokafka.consumer import fetcher
 
-from stream.header_names import LenientPartitionRecords
+from stream.record_batches import BatchwiseRecords
 from stream.transport import pins
 
 
@@ -18,7 +18,7 @@ def test_overridden_upstream_methods_are_those_the_overrides_were_written_for():
 
 def test_pins_are_those_of_upstream_where_a_class_of_ours_stands_in_its_place(monkeypatch: pytest.MonkeyPatch):
     """A reader that ran in this process has put ours into aiokafka's module; what is pinned is what it extends."""
-    monkeypatch.setattr(fetcher, "PartitionRecords", LenientPartitionRecords)
+    monkeypatch.setattr(fetcher, "PartitionRecords", BatchwiseRecords)
 
     assert pins.changed() == []
 
