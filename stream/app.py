@@ -22,7 +22,7 @@ from stream.addresses import address_file
 from stream.errors import MissingExtraError, SettingsError
 from stream.fold.spec import FoldSpec
 from stream.health import HealthServer
-from stream.provision import TopicPlan, changelog, provision
+from stream.provision import provision, worker_changelogs
 from stream.settings import Settings
 from stream.topics import ENVELOPE_BYTES, OVERRIDES, ROUTING, STATE_BYTES, STATISTICS, TRACES, Topic
 from stream.transport.chunks import ChunkSchema
@@ -184,7 +184,7 @@ def run_worker(settings: Settings) -> None:
         TopicMismatchError: an existing topic has another number of partitions.
         BrokerUnavailableError: the broker cannot be reached.
     """
-    asyncio.run(provision(settings, worker_changelogs(settings)))
+    asyncio.run(provision(settings, worker_changelogs(FoldSpec.of(settings).id, partitions=settings.partitions)))
     if settings.instance and asyncio.run(_runs_on_tansu(settings)):
         settings = settings.model_copy(update={"instance": ""})
     app = create_app(settings)
@@ -193,12 +193,6 @@ def run_worker(settings: Settings) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     faust.Worker(app, loglevel="INFO", quiet=True, loop=loop, redirect_stdouts=False, override_logging=True).execute_from_commandline()
-
-
-def worker_changelogs(settings: Settings) -> list[TopicPlan]:
-    """Plan the changelogs of the worker's tables."""
-    name = f"eddy-{FoldSpec.of(settings).id}"
-    return [changelog(f"{name}-checkpoints-changelog", partitions=settings.partitions), changelog(f"{name}-routing_state-changelog", partitions=1)]
 
 
 def faust_settings(settings: Settings) -> dict[str, Any]:

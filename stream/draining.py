@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stream.errors import EddyError, TopicMismatchError
 from stream.fold.spec import FoldSpec
 from stream.topic_reader import reading
-from stream.topics import OVERRIDES, ROUTING, STATISTICS, TRACES
+from stream.topics import OVERRIDES, ROUTING, STATISTICS, TRACES, checkpoints_topic, routing_state_topic
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -21,8 +21,6 @@ Place = tuple[str, int]
 
 async def is_drained(settings: Settings) -> bool:
     """Tell whether archive and mirror reach the ends of the log, of the worker's changelogs and of what is published."""
-    from stream.archive.mirror import checkpoints_topic, routing_state_topic
-
     fold = FoldSpec.of(settings).id
     published = (TRACES.name, STATISTICS.name, ROUTING.name, OVERRIDES.name)
     try:

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import BrokerUnavailableError, TopicMismatchError
 from stream.settings import Settings
-from stream.topics import STATE_BYTES, TOPICS
+from stream.topics import STATE_BYTES, TOPICS, checkpoints_topic, routing_state_topic
 
 REQUEST_TIMEOUT_MS = 15_000
 VISIBLE_S = 30.0
@@ -55,6 +55,16 @@ class Finding:
 def changelog(name: str, *, partitions: int, compaction_lag_ms: int = COMPACTION_LAG_MS) -> TopicPlan:
     """Plan the changelog of a table: compacted, and never sooner than a reader may still need what is compacted away."""
     return TopicPlan(name=name, partitions=partitions, config={"cleanup.policy": "compact", "min.compaction.lag.ms": str(compaction_lag_ms)})
+
+
+def worker_changelogs(fold: str, *, partitions: int) -> list[TopicPlan]:
+    """Plan the changelogs of a worker's tables.
+
+    Args:
+        fold: id of the fold that it runs.
+        partitions: of the log.
+    """
+    return [changelog(checkpoints_topic(fold), partitions=partitions), changelog(routing_state_topic(fold), partitions=1)]
 
 
 def plan(settings: Settings, extra: Iterable[TopicPlan] = ()) -> tuple[TopicPlan, ...]:

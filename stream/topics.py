@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -62,3 +63,16 @@ DEAD_LETTERS = Topic(name=TRACES.name + DEAD_LETTER_SUFFIX, key="as received", r
 
 TOPICS = (TRACES, STATISTICS, ROUTING, CYCLES, OVERRIDES, TRAINING_JOBS, AGENT_CONFIGS, ADAPTERS, DEAD_LETTERS)
 """All of them, in the order in which what is learned travels."""
+
+CHANGELOG = re.compile(r"eddy-(?P<fold>[0-9a-f]+)-(?P<table>checkpoints|routing_state)-changelog")
+"""The changelogs of a worker's tables, which no `Topic` states: there are two for every fold."""
+
+
+def checkpoints_topic(fold: str) -> str:
+    """Return the name of the changelog that holds a fold's checkpoints."""
+    return f"eddy-{fold}-checkpoints-changelog"
+
+
+def routing_state_topic(fold: str) -> str:
+    """Return the name of the changelog that holds what the owner of the routing remembers."""
+    return f"eddy-{fold}-routing_state-changelog"

@@ -3,8 +3,9 @@
 A record's way into the file:
 1. `append` numbers and reads a chunk and writes its blocks, its partition's position, and what the mirror holds that these cover: one
    transaction. After a crash before its end nothing of it is there, and the chunk is read from the log again; after it all of it is.
-2. `index` writes the lookups of what was appended since the last time, carries out its forgets and moves the mark: one transaction.
+2. `index` writes the runs of what was appended since the last time, carries out its forgets and moves the mark: one transaction.
    After a crash before its end the next writer finds out what was not indexed by reading those blocks again.
+3. It merges runs that have grown many: one transaction. After a crash before its end they are as many still, and are merged next time.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import aiosqlite
 
-from stream.archive import schema
-from stream.archive.blocks import pack
-from stream.archive.forgetting import begin_overwriting, finish_overwriting, forget
-from stream.archive.indexing import index, unindexed
+from stream.archive import runs, schema
+from stream.archive.blocks import Kind, pack
+from stream.archive.fingerprints import Fingerprints
+from stream.archive.forgetting import begin_overwriting, expire_tombstones, finish_overwriting, forget
+from stream.archive.indexing import index, oldest_seq, unindexed
 from stream.archive.intake import Intake, LogRecord, Pending, Rules, Taken
 from stream.archive.mirror import Mirror
 from stream.archive.positions import Position
@@ -46,6 +48,7 @@ class Archive:
         self.counts: Counter[str] = Counter()
         self._intake = Intake(rules)
         self._pending = Pending()
+        self._fingerprints = Fingerprints()
         self._next_seq = 1
         self._indexed = 0
         self._unclean = False
@@ -127,6 +130,7 @@ class Archive:
             pending.extend(self._pending)
             self._pending = pending
             raise
+        await self._merge()
 
     async def begin_epoch(self, partition: int, *, first_physical: int) -> None:
         """Go on in a partition that was made anew."""
@@ -157,20 +161,29 @@ class Archive:
             removed = await remove_oldest(self._database, before_ms=before_ms, max_bytes=max_bytes, last_seq=self._indexed, keep_from=keep_from)
             await self._put([], Counter({"removed": removed.records}), {})
         self.counts["removed"] += removed.records
+        if not removed.records and self._mirror is not None:
+            self._mirror.look_again()
         return removed
 
-    async def tidy(self, *, now_ms: int) -> None:
-        """Give freed pages back, a bounded number; let the mirror expire; overwrite what a reader kept from being overwritten."""
-        if self._mirror is not None:
-            async with self._transaction():
+    async def tidy(self, *, now_ms: int, forgotten_before_ms: int = 0) -> None:
+        """Give freed pages back, a bounded number; let the mirror and tombstones expire; overwrite what a reader kept from being overwritten.
+
+        Args:
+            now_ms: epoch milliseconds.
+            forgotten_before_ms: log time of a Forget before which its trace may be forgotten about: nothing of it can be in the log any more.
+        """
+        async with self._transaction():
+            if self._mirror is not None:
                 await self._mirror.expire(self._database, now_ms)
+            expired = await expire_tombstones(self._database, forgotten_before_ms)
+        self._intake.forgotten.difference_update(expired)
         await self._database.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # as a statement it would free one page
         if self._unclean:
             await self._overwrite()
 
     async def size(self) -> tuple[int, int]:
         """Return bytes in use, and records kept."""
-        return await used_bytes(self._database), await schema.scalar(self._database, "SELECT sum(last_seq - first_seq + 1) FROM blocks")
+        return await used_bytes(self._database), sum(self.counts[kind.name.lower()] for kind in Kind) - self.counts["removed"]
 
     async def _load(self) -> None:
         self.positions = {position.partition: position for position in await schema.read_positions(self._database)}
@@ -182,6 +195,7 @@ class Archive:
         marks = "SELECT value FROM marks WHERE name = ?"
         self._next_seq = max(1, await schema.scalar(self._database, marks, ("next_seq",)))
         self._indexed = await schema.scalar(self._database, marks, ("indexed",))
+        await self._fingerprints.load(self._database, live_from=await oldest_seq(self._database))
         self._pending = await unindexed(self._database, self._intake, after_seq=self._indexed)
         self._intake.forgotten.update(trace_id for trace_id, _ in self._pending.forgets)
         if self._mirror is not None:
@@ -206,7 +220,7 @@ class Archive:
         if pending.forgets:
             await begin_overwriting(self._database)
         async with self._transaction():
-            counts = await index(self._database, pending, partitions=self._rules.partitions)
+            counts = await index(self._database, pending, fingerprints=self._fingerprints, partitions=self._rules.partitions, last_seq=last_seq)
             for trace_id, log_ms in pending.forgets:
                 counts["forgotten"] += await forget(self._database, trace_id, log_ms=log_ms)
             await self._put([], counts, {"indexed": last_seq})
@@ -214,6 +228,11 @@ class Archive:
         self.counts.update(counts)
         if pending.forgets:
             await self._overwrite()
+
+    async def _merge(self) -> None:
+        while sources := await runs.due(self._database):
+            async with self._transaction():
+                await runs.merge(self._database, sources, live_from=await oldest_seq(self._database))
 
     async def _overwrite(self) -> None:
         self._unclean = not await finish_overwriting(self._database)

@@ -109,6 +109,10 @@ class Silence:
         now_s = time.monotonic()
         self._busy_s, self._fetching_s = now_s - self._fetching_s, now_s
 
+    def left_of_round(self, round_s: float) -> float:
+        """Seconds until a round of so long ends that began with the last fetch; 0 where it is over."""
+        return max(0.0, self._fetching_s + round_s - time.monotonic())
+
     def calls_for_a_look(self, consumer: AIOKafkaConsumer, fetched: object) -> bool:
         """Whether the broker answers again after a silence: nothing must be taken from it before the log was looked at.
 

@@ -12,6 +12,7 @@ from stream.archive.blocks import COLUMNS, Block, Entry, Kind, pack, unpack
 from stream.archive.indexing import read_entries
 from stream.archive.intake import forget_value
 from stream.archive.positions import hash_id
+from stream.archive.runs import remove, seqs_of
 
 
 async def forget(database: aiosqlite.Connection, trace_id: str, *, log_ms: int) -> int:
@@ -27,14 +28,18 @@ async def forget(database: aiosqlite.Connection, trace_id: str, *, log_ms: int) 
         The number of records removed.
     """
     name = trace_id.encode()
-    async with database.execute("SELECT seq FROM lookups WHERE hash = ?", (hash_id(name),)) as cursor:
-        seqs = [seq async for (seq,) in cursor]
-    entries = [entry for entry in await read_entries(database, seqs) if entry.name == name and entry.kind is not Kind.FORGET]
+    entries = [entry for entry in await read_entries(database, await seqs_of(database, hash_id(name))) if entry.name == name and entry.kind is not Kind.FORGET]
     for first_seq, places in (await _by_block(database, entries)).items():
         await _blank(database, first_seq, places, trace_id)  # 1
     await _unlist(database, trace_id, entries)  # 2
     await database.execute("INSERT OR IGNORE INTO forgotten VALUES (?, ?)", (trace_id, log_ms))  # 3
     return len(entries)
+
+
+async def expire_tombstones(database: aiosqlite.Connection, before_ms: int) -> list[str]:
+    """Remove the tombstones of Forgets before a log time, inside the caller's transaction; returns whose they were."""
+    async with database.execute("DELETE FROM forgotten WHERE log_ms < ? RETURNING trace_id", (before_ms,)) as cursor:
+        return [trace_id async for (trace_id,) in cursor]
 
 
 async def begin_overwriting(database: aiosqlite.Connection) -> None:
@@ -75,15 +80,16 @@ def _put_forget(block: Block, place: int, trace_id: str) -> None:
     body = block.body
     body.kinds[place] = Kind.FORGET
     body.classes[place] = body.agents[place] = ""
-    body.keys[place], body.ids[place] = trace_id.encode(), None
+    body.keys[place] = trace_id.encode()
+    if body.ids is not None:
+        body.ids[place] = None
     body.values[place] = forget_value(trace_id)
     body.headers.pop(place, None)
 
 
 async def _unlist(database: aiosqlite.Connection, trace_id: str, entries: list[Entry]) -> None:
     seqs = [(entry.seq,) for entry in entries]
-    hashed = hash_id(trace_id.encode())
-    await database.executemany("DELETE FROM lookups WHERE hash = ? AND seq = ?", [(hashed, seq) for (seq,) in seqs])
+    await remove(database, hash_id(trace_id.encode()), {entry.seq for entry in entries})
     await database.executemany("DELETE FROM duplicates WHERE seq = ?", seqs)
     await database.execute("DELETE FROM ratings WHERE trace_id = ?", (trace_id,))
     await database.execute("DELETE FROM mirrored WHERE topic LIKE '%.dlt' AND key = ?", (trace_id.encode(),))

@@ -1,50 +1,52 @@
-"""The lookups, ratings and postings of what was archived: written in batches, behind the blocks.
-
-A batch is sorted by hash, so that the pages of the lookups it changes are each written once.
-"""
+"""The runs, ratings and postings of what was archived: written in batches, behind the blocks."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import aiosqlite
 
 from stream.archive.blocks import COLUMNS, Block, Entry, Kind, unpack
+from stream.archive.fingerprints import Fingerprints
 from stream.archive.intake import Intake, Pending
+from stream.archive.runs import first_seqs, write_run
 from stream.reading.partitioning import partition_of
 
 FORWARDED_HEADER = "eddy-forwarded"
 """On the copy that a worker makes of a record under a wrong key or in a wrong partition."""
 
-_INSERT_TRACE = "INSERT OR IGNORE INTO lookups VALUES (?, 0, ?)"
-_INSERT_OTHER = "INSERT OR IGNORE INTO lookups VALUES (?1, ?2, ?2)"
 _RATE = """
 INSERT INTO ratings VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, rater) DO UPDATE SET given_at_s = excluded.given_at_s, micro = excluded.micro, kind = excluded.kind, seq = excluded.seq
 WHERE (excluded.given_at_s, excluded.micro, excluded.kind) > (ratings.given_at_s, ratings.micro, ratings.kind)
 """
 """The greater word stands, as `stream.fold.ratings.Word` compares them."""
-_FIRSTS = "SELECT hash, seq FROM lookups WHERE slot = 0 AND hash IN (SELECT value FROM json_each(?))"
 
 
-async def index(database: aiosqlite.Connection, pending: Pending, *, partitions: int) -> Counter[str]:
+async def index(database: aiosqlite.Connection, pending: Pending, *, fingerprints: Fingerprints, partitions: int, last_seq: int) -> Counter[str]:
     """Write a batch into the indexes, inside the caller's transaction.
 
-    1. The first record of each trace takes slot 0; a copy finds it taken.
-    2. Every other record gets a slot of its own.
+    1. The first record of each trace is marked so; a copy is known by finding another there before it.
+    2. The batch is written as a run.
     3. A rater's later word replaces the earlier one.
     4. Blocks are listed under the classes and agents that they have.
 
     Returns:
         What was counted: `duplicates`, `forwarded` (copies that a worker made, which are none).
     """
-    copies = await _insert_traces(database, sorted(pending.traces))  # 1
-    await database.executemany(_INSERT_OTHER, sorted([*pending.others, *copies]))  # 2
+    copies = await _copies(database, pending, fingerprints)  # 1
+    marks = [mark | (mark in copies) for mark in pending.marks] if copies else pending.marks
+    await write_run(database, pending.hashes, marks, last_seq=last_seq)  # 2
     await database.executemany(_RATE, sorted(pending.ratings))  # 3
     await database.executemany("INSERT OR IGNORE INTO postings VALUES (?, ?, ?, ?)", sorted(pending.postings))  # 4
-    return await _count_copies(database, [seq for _, seq in copies], partitions)
+    return await _count_copies(database, [mark >> 1 for mark in copies], partitions)
+
+
+async def oldest_seq(database: aiosqlite.Connection) -> int:
+    """Return the number of the oldest record that is archived still; 0 where none is."""
+    async with database.execute("SELECT first_seq FROM blocks ORDER BY first_seq LIMIT 1") as cursor:
+        return sum([int(seq) async for (seq,) in cursor])
 
 
 async def unindexed(database: aiosqlite.Connection, intake: Intake, *, after_seq: int) -> Pending:
@@ -55,12 +57,6 @@ async def unindexed(database: aiosqlite.Connection, intake: Intake, *, after_seq
         for entry in block.entries():
             intake.note(pending, entry, log_ms=block.last_ms)
     return pending
-
-
-async def first_seqs(database: aiosqlite.Connection, hashes: Sequence[int]) -> dict[int, int]:
-    """Find the number of the first record of each trace, by the hash of its id."""
-    async with database.execute(_FIRSTS, (json.dumps(list(hashes)),)) as cursor:
-        return {hashed: seq async for hashed, seq in cursor}
 
 
 async def read_entries(database: aiosqlite.Connection, seqs: Sequence[int]) -> list[Entry]:
@@ -87,14 +83,19 @@ async def _blocks(database: aiosqlite.Connection, where: str, parameters: tuple[
             yield unpack(tuple(row))
 
 
-async def _insert_traces(database: aiosqlite.Connection, traces: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Insert traces and return those that are copies."""
-    before = database.total_changes
-    await database.executemany(_INSERT_TRACE, traces)
-    if database.total_changes - before == len(traces):
-        return []
-    firsts = await first_seqs(database, [hashed for hashed, _ in traces])
-    return [(hashed, seq) for hashed, seq in traces if firsts[hashed] != seq]
+async def _copies(database: aiosqlite.Connection, pending: Pending, fingerprints: Fingerprints) -> set[int]:
+    """Return the marks of the traces that are copies."""
+    traces = [hashed for hashed, mark in zip(pending.hashes, pending.marks, strict=True) if not mark & 1]
+    oldest = await oldest_seq(database)
+    await fingerprints.make_room(database, len(traces), live_from=oldest)
+    if not (known := set(fingerprints.note(traces))):
+        return set()
+    firsts = await first_seqs(database, known, live_from=oldest)
+    copies: set[int] = set()
+    for hashed, mark in zip(pending.hashes, pending.marks, strict=True):
+        if not mark & 1 and hashed in known and firsts.setdefault(hashed, mark >> 1) != mark >> 1:
+            copies.add(mark)
+    return copies
 
 
 async def _count_copies(database: aiosqlite.Connection, seqs: list[int], partitions: int) -> Counter[str]:

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from stream.archive.blocks import BYTES, RECORDS, Block, Body, Entry, Headers, Kind
-from stream.archive.positions import Position, advance, hash_id, hash_record
+from stream.archive.positions import Position, hash_id, hash_ids, hash_record, log_times
 from stream.errors import MalformedRecordError
 from stream.fold.feedback import is_ahead
 from stream.fold.fold import LogRecord as FoldRecord
@@ -18,13 +18,18 @@ from stream.fold.ratings import KIND_NUMBERS
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, Reading, TraceReading, read_record
 from stream.records import Forget
 
-_KINDS: dict[type[Reading] | type[None], Kind] = {
-    type(None): Kind.MALFORMED,
-    TraceReading: Kind.TRACE,
-    FeedbackReading: Kind.FEEDBACK,
-    DecisionReading: Kind.DECISION,
-    ForgetReading: Kind.FORGET,
+_MALFORMED, _TRACE, _FEEDBACK, _FORGET = (kind.value for kind in (Kind.MALFORMED, Kind.TRACE, Kind.FEEDBACK, Kind.FORGET))
+"""As plain numbers, which are compared and written faster."""
+_KINDS: dict[type[Reading] | type[None], int] = {
+    type(None): _MALFORMED,
+    TraceReading: _TRACE,
+    FeedbackReading: _FEEDBACK,
+    DecisionReading: Kind.DECISION.value,
+    ForgetReading: _FORGET,
 }
+_REMEMBERED = frozenset({_FEEDBACK, _FORGET})
+"""Kinds of which more than their place is remembered until they are indexed."""
+_NAMES = {kind.value: kind.name.lower() for kind in Kind}
 
 
 class LogRecord(FoldRecord, Protocol):
@@ -59,28 +64,21 @@ class Pending:
     """What is archived and not indexed yet.
 
     Attributes:
-        traces: (hash, seq) of every trace, copies included.
-        others: (hash, seq) of every other record that has a trace id.
+        hashes: of the trace id of every record that has one, in the order of archiving.
+        marks: of the same records: twice the number of a trace, twice the number and one of any other.
         ratings: of feedback records.
         postings: of every block.
         forgets: trace ids, with the partition's time.
     """
 
-    traces: list[tuple[int, int]] = field(default_factory=list)
-    others: list[tuple[int, int]] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
     ratings: list[RatingRow] = field(default_factory=list)
     postings: list[tuple[int, str, int, int]] = field(default_factory=list)
     forgets: list[tuple[str, int]] = field(default_factory=list)
 
-    def __len__(self) -> int:
-        return len(self.traces) + len(self.others)
-
     def note(self, reading: Reading | None, *, hashed: int, seq: int, log_ms: int) -> None:
-        """Remember a record that has a trace id."""
-        if type(reading) is TraceReading:
-            self.traces.append((hashed, seq))
-            return
-        self.others.append((hashed, seq))
+        """Remember what else than its place a record has to be remembered for."""
         if type(reading) is FeedbackReading:
             self.ratings.append((reading.trace_id, reading.rater, reading.given_at_s, reading.micro, KIND_NUMBERS[reading.rater_kind], seq, hashed))
         elif type(reading) is ForgetReading:
@@ -88,7 +86,7 @@ class Pending:
 
     def extend(self, later: Pending) -> None:
         """Add what was archived after it."""
-        for name in ("traces", "others", "ratings", "postings", "forgets"):
+        for name in ("hashes", "marks", "ratings", "postings", "forgets"):
             getattr(self, name).extend(getattr(later, name))
 
 
@@ -129,45 +127,35 @@ class Intake:
         unread = _unread(position, records)
         if not unread:
             return Taken(position)
-        readings, times_ms = self._read_all(unread, position.log_time_ms)
-        columns = _Columns(unread, readings, times_ms)
-        if self.forgotten or ForgetReading in map(type, readings):
+        columns = _Columns(unread, self._read_all([record.value for record in unread]), position.log_time_ms)
+        if self.forgotten or _FORGET in columns.kinds:
             self._forget(columns)
         last = unread[-1]
-        position = replace(position, offset=last.offset + position.base, record_hash=hash_record(last.value, last.timestamp), log_time_ms=times_ms[-1])
+        position = replace(position, offset=last.offset + position.base, record_hash=hash_record(last.value, last.timestamp), log_time_ms=columns.times_ms[-1])
         taken = Taken(position, columns.blocks(position, first_seq), columns.pending(first_seq))
         taken.pending.postings = [posting for block in taken.blocks for posting in block.postings()]
-        taken.counts.update({Kind(kind).name.lower(): count for kind, count in Counter(columns.kinds).items()})
+        taken.counts.update({_NAMES[kind]: count for kind, count in Counter(columns.kinds).items()})
         return taken
 
     def note(self, pending: Pending, entry: Entry, *, log_ms: int) -> None:
         """Find out again what must be indexed of a record that is archived."""
-        if (name := entry.name) is not None:
-            reading = None if entry.kind is Kind.MALFORMED else self._read(entry.value, max(entry.timestamp_ms, log_ms))
-            pending.note(reading, hashed=hash_id(name), seq=entry.seq, log_ms=log_ms)
+        if (name := entry.name) is None:
+            return
+        hashed = hash_id(name)
+        pending.hashes.append(hashed)
+        pending.marks.append(2 * entry.seq + (entry.kind is not Kind.TRACE))
+        if entry.kind in (Kind.FEEDBACK, Kind.FORGET):
+            pending.note(self._read_all([entry.value])[0], hashed=hashed, seq=entry.seq, log_ms=log_ms)
 
-    def _read_all(self, records: Sequence[LogRecord], log_time_ms: int) -> tuple[list[Reading | None], list[int]]:
+    def _read_all(self, values: Sequence[bytes | None]) -> list[Reading | None]:
         readings: list[Reading | None] = []
-        times_ms: list[int] = []
-        max_bytes, classify = self._rules.max_bytes, self._rules.classify
-        for record in records:
-            if record.timestamp > log_time_ms or log_time_ms < 0:
-                log_time_ms = advance(log_time_ms, record.timestamp)
-            times_ms.append(log_time_ms)
+        append, max_bytes, classify = readings.append, self._rules.max_bytes, self._rules.classify
+        for value in values:
             try:
-                reading = read_record(record.value, max_bytes=max_bytes, classify=classify)
+                append(read_record(value, max_bytes=max_bytes, classify=classify))
             except MalformedRecordError:
-                readings.append(None)
-            else:
-                readings.append(None if type(reading) is FeedbackReading and is_ahead(reading, max(record.timestamp, log_time_ms)) else reading)
-        return readings, times_ms
-
-    def _read(self, value: bytes | None, now_ms: int) -> Reading | None:
-        try:
-            reading = read_record(value, max_bytes=self._rules.max_bytes, classify=self._rules.classify)
-        except MalformedRecordError:
-            return None
-        return None if type(reading) is FeedbackReading and is_ahead(reading, now_ms) else reading
+                append(None)
+        return readings
 
     def _forget(self, columns: _Columns) -> None:
         """Put a Forget in the place of every record of a trace that was forgotten before it."""
@@ -184,58 +172,86 @@ def _unread(position: Position, records: Sequence[LogRecord]) -> Sequence[LogRec
 
 
 class _Columns:
-    """A chunk under way, column by column."""
+    """A chunk under way, column by column.
 
-    def __init__(self, records: Sequence[LogRecord], readings: list[Reading | None], times_ms: list[int]) -> None:
-        self._records, self._times_ms = records, times_ms
-        self.readings = readings
+    Attributes:
+        times_ms: the partition's time after each record.
+        kinds: numbers of `Kind`.
+        names: what each record is looked up by.
+    """
+
+    def __init__(self, records: Sequence[LogRecord], readings: list[Reading | None], log_time_ms: int) -> None:
+        self._records, self.readings = records, readings
+        self._stamps_ms = [record.timestamp for record in records]
+        self.times_ms = log_times(log_time_ms, self._stamps_ms)
         self.kinds = [_KINDS[type(reading)] for reading in readings]
-        self.names = [record.key if reading is None else reading.trace_id.encode() for record, reading in zip(records, readings, strict=True)]
+        if _FEEDBACK in self.kinds:
+            self._refuse_future()
         self.keys = [record.key for record in records]
         self.values = [record.value for record in records]
+        self.names = [key if reading is None else reading.trace_id.encode() for key, reading in zip(self.keys, self.readings, strict=True)]
+
+    def _refuse_future(self) -> None:
+        for place, kind in enumerate(self.kinds):
+            if kind == _FEEDBACK and is_ahead(self.readings[place], max(self._stamps_ms[place], self.times_ms[place])):  # type: ignore[arg-type]
+                self.readings[place], self.kinds[place] = None, _MALFORMED
 
     def blank(self, place: int, trace_id: str) -> None:
         """Leave of a record only that its trace is forgotten."""
-        self.readings[place], self.kinds[place] = ForgetReading(trace_id), Kind.FORGET
+        self.readings[place], self.kinds[place] = ForgetReading(trace_id), _FORGET
         self.names[place] = self.keys[place] = trace_id.encode()
         self.values[place] = forget_value(trace_id)
 
     def blocks(self, position: Position, first_seq: int) -> list[Block]:
         """Cut the columns into blocks."""
-        ids = [None if name == key or reading is None else reading.trace_id for reading, name, key in zip(self.readings, self.names, self.keys, strict=True)]
+        ids = None if self.names == self.keys else self._ids()
         traces = [reading if type(reading) is TraceReading else None for reading in self.readings]
         classes = ["" if trace is None else trace.query_class for trace in traces]
         agents = ["" if trace is None else trace.arm.agent for trace in traces]
-        stamps = [record.timestamp for record in self._records]
+        columns = (self._stamps_ms, self.kinds, ids, classes, agents, self.keys, self.values)
         blocks = []
-        for start, end in _cuts(self._records):
-            headers = {place - start: headers_of(record) for place, record in enumerate(self._records[start:end], start) if record.headers}
-            columns = (stamps, self.kinds, ids, classes, agents, self.keys, self.values)
-            body = Body(*[column[start:end] for column in columns], headers)  # type: ignore[call-arg, arg-type]
+        for start, end in _cuts(self._records, self.values):
+            headers = {place: headers_of(record) for place, record in enumerate(self._records[start:end]) if record.headers}
+            body = Body(*[None if column is None else column[start:end] for column in columns], headers)  # type: ignore[call-arg, arg-type]
             offset = self._records[start].offset + position.base
-            blocks.append(Block(first_seq + start, position.partition, offset, self._times_ms[start], self._times_ms[end - 1], body))
+            blocks.append(Block(first_seq + start, position.partition, offset, self.times_ms[start], self.times_ms[end - 1], body))
         return blocks
+
+    def _ids(self) -> list[str | None]:
+        return [None if name == key or reading is None else reading.trace_id for reading, name, key in zip(self.readings, self.names, self.keys, strict=True)]
 
     def pending(self, first_seq: int) -> Pending:
         """Return what must be indexed."""
-        pending = Pending()
-        for seq, (name, reading, log_ms) in enumerate(zip(self.names, self.readings, self._times_ms, strict=True), first_seq):
-            if type(reading) is TraceReading:
-                pending.traces.append((hash_id(name), seq))  # type: ignore[arg-type]
-            elif name is not None:
-                pending.note(reading, hashed=hash_id(name), seq=seq, log_ms=log_ms)
+        hashes = hash_ids([name or b"" for name in self.names])
+        pending = Pending(hashes, [mark if kind == _TRACE else mark + 1 for mark, kind in zip(range(2 * first_seq, 2 * (first_seq + len(hashes)), 2), self.kinds, strict=True)])
+        for place, kind in enumerate(self.kinds):
+            if kind in _REMEMBERED:
+                pending.note(self.readings[place], hashed=hashes[place], seq=first_seq + place, log_ms=self.times_ms[place])
+        if None in self.names:
+            named = [place for place, name in enumerate(self.names) if name is not None]
+            pending.hashes, pending.marks = [hashes[place] for place in named], [pending.marks[place] for place in named]
         return pending
 
 
-def _cuts(records: Sequence[LogRecord]) -> Iterator[tuple[int, int]]:
+def _cuts(records: Sequence[LogRecord], values: Sequence[bytes | None]) -> Iterator[tuple[int, int]]:
     """Yield the bounds of blocks: few records, not too many bytes, no hole between."""
-    start, size = 0, 0
-    for place, record in enumerate(records):
-        if place - start == RECORDS or size > BYTES or record.offset - records[start].offset != place - start:
-            yield start, place
-            start, size = place, 0
-        size += len(record.value or b"")
-    yield start, len(records)
+    sizes = [len(value) if value else 0 for value in values]
+    start = 0
+    while start < len(records):
+        end = min(start + RECORDS, len(records))
+        if records[end - 1].offset - records[start].offset != end - 1 - start or sum(sizes[start:end]) > BYTES:
+            end = _early_end(records, sizes, start, end)
+        yield start, end
+        start = end
+
+
+def _early_end(records: Sequence[LogRecord], sizes: Sequence[int], start: int, end: int) -> int:
+    size = sizes[start]
+    for place in range(start + 1, end):
+        if size > BYTES or records[place].offset - records[start].offset != place - start:
+            return place
+        size += sizes[place]
+    return end
 
 
 def forget_value(trace_id: str) -> bytes:

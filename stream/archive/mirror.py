@@ -7,7 +7,6 @@ written in the same transaction. What stands behind it in its topic waits with i
 
 from __future__ import annotations
 
-import re
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,26 +21,14 @@ from stream.archive.positions import Position
 from stream.errors import CheckpointGapError
 from stream.fold.checkpoint import checkpoint_end
 from stream.fold.parts import KEY
-from stream.topics import STATISTICS, TOPICS, TRACES
+from stream.topics import CHANGELOG, STATISTICS, TOPICS, TRACES, checkpoints_topic
 
-CHANGELOG = re.compile(r"eddy-(?P<fold>[0-9a-f]+)-(?P<table>checkpoints|routing_state)-changelog")
-"""The changelogs of a worker's tables."""
 HELD_BYTES = 64 * 2**20
 """Values held back above which no more of the topic is read: at some 25 bytes a record folded, the archive is then millions behind."""
 
 TopicPartition = tuple[str, int]
 Coverage = tuple[int, int]
 """Partition of the log and offset, as the fold counts it, that must be archived first."""
-
-
-def checkpoints_topic(fold: str) -> str:
-    """Return the name of the changelog that holds a fold's checkpoints."""
-    return f"eddy-{fold}-checkpoints-changelog"
-
-
-def routing_state_topic(fold: str) -> str:
-    """Return the name of the changelog that holds what the owner of the routing remembers."""
-    return f"eddy-{fold}-routing_state-changelog"
 
 
 def is_mirrored(topic: str) -> bool:
@@ -102,6 +89,7 @@ class Mirror:
     def __init__(self, fold: str) -> None:
         self._fold = fold
         self._held: dict[TopicPartition, deque[Held]] = {}
+        self._ends: dict[int, int] = {}
         self.next_offsets: dict[TopicPartition, int] = {}
 
     async def load(self, database: aiosqlite.Connection) -> None:
@@ -123,6 +111,7 @@ class Mirror:
         """Forget what is held of a topic and where it stands: it was made anew."""
         self._held.pop((topic, partition), None)
         self.next_offsets.pop((topic, partition), None)
+        self._ends.clear()
 
     def is_full(self, topic: str, partition: int) -> bool:
         """Whether so much is held of a topic that no more of it should be read."""
@@ -148,12 +137,21 @@ class Mirror:
             self.next_offsets[place] = records[-1].offset + 1
 
     async def needed_from(self, database: aiosqlite.Connection, positions: Mapping[int, Position]) -> dict[int, int]:
-        """Return, by partition, the first logical offset that a restore would need: right after the newest checkpoint."""
+        """Return, by partition, the first logical offset that a restore would need: right after the newest checkpoint.
+
+        To find it takes the whole changelog, so what was found is told again until `look_again`: an older checkpoint only keeps more.
+        """
         try:
-            ends = {number: await fold_end(database, self._fold, number) for number in positions}
+            for number in positions.keys() - self._ends.keys():
+                if (end := await fold_end(database, self._fold, number)) is not None:
+                    self._ends[number] = end
         except CheckpointGapError:
             return {}  # the next checkpoints may tell; until then everything is needed
-        return {number: end + 1 + positions[number].shift for number, end in ends.items() if end is not None}
+        return {number: self._ends[number] + 1 + positions[number].shift for number in positions if number in self._ends}
+
+    def look_again(self) -> None:
+        """Have `needed_from` look for newer checkpoints when it is asked next."""
+        self._ends.clear()
 
     async def expire(self, database: aiosqlite.Connection, now_ms: int) -> None:
         """Remove what is older than its topic keeps, inside the caller's transaction."""

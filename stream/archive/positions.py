@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import xxhash
 
@@ -54,13 +56,22 @@ def hash_record(value: bytes | None, timestamp_ms: int) -> int:
     return record_hash(value, timestamp_ms) - (1 << 63)
 
 
-def hash_id(trace_id: bytes) -> int:
-    """Hash a trace id for the lookups, as a signed 64-bit integer.
+HASH_BITS = 63
+"""Of the hash of a trace id: what SQLite's integers hold without a sign."""
 
-    Two ids of ten million share one with a probability of 3e-6; whoever looks a trace up compares its id.
+
+def hash_id(trace_id: bytes) -> int:
+    """Hash a trace id for the runs, as an integer of `HASH_BITS` bits.
+
+    Two ids of ten million share one with a probability of 5e-6; whoever looks a trace up compares its id.
     """
-    hashed: int = xxhash.xxh3_64_intdigest(trace_id)
-    return hashed - (1 << 63)
+    return hash_ids([trace_id])[0]
+
+
+def hash_ids(trace_ids: Sequence[bytes]) -> list[int]:
+    """Hash many, each as `hash_id` does."""
+    digest = xxhash.xxh3_64_intdigest
+    return [digest(trace_id) >> 1 for trace_id in trace_ids]
 
 
 def advance(log_time_ms: int, timestamp_ms: int) -> int:
@@ -72,3 +83,16 @@ def advance(log_time_ms: int, timestamp_ms: int) -> int:
     """
     now = max(0, timestamp_ms) if log_time_ms < 0 else min(max(log_time_ms, timestamp_ms), log_time_ms + LOG_TIME_STEP_MS)
     return min(now, LOG_TIME_MAX_MS)
+
+
+def log_times(log_time_ms: int, timestamps_ms: Sequence[int]) -> Sequence[int]:
+    """Return a partition's time after each of its next records.
+
+    Example:
+        >>> log_times(5, [3, 9]), log_times(5, [6, 7]), log_times(-1, [5, 3])
+        ([5, 9], [6, 7], [5, 5])
+    """
+    last_ms = timestamps_ms[-1]
+    if 0 <= log_time_ms <= timestamps_ms[0] and last_ms <= min(log_time_ms + LOG_TIME_STEP_MS, LOG_TIME_MAX_MS) and timestamps_ms == sorted(timestamps_ms):
+        return timestamps_ms  # as a broker stamps them
+    return list(accumulate(timestamps_ms, advance, initial=log_time_ms))[1:]

@@ -14,6 +14,7 @@ from typing import Any
 from stream.archive import schema
 from stream.archive.blocks import COLUMNS, Block, Entry, Field, Kind, unpack
 from stream.archive.positions import hash_id
+from stream.archive.runs import ALL, FIND, firsts_in, marks_of
 from stream.fold.ratings import KINDS, Word, pack_ratings, rater_hash, score_of
 from stream.fold.totals import MICRO, Sum
 from stream.reading.record import TraceReading, read_record
@@ -94,8 +95,9 @@ class ArchiveReader:
 
     def about(self, trace_id: str) -> list[Entry]:
         """Find all records of a trace, in log order: copies, feedback and decisions included."""
-        rows = self._database.execute("SELECT seq FROM lookups WHERE hash = ? ORDER BY seq", (hash_id(trace_id.encode()),)).fetchall()
-        found = (self._entry(seq) for (seq,) in rows)
+        hashed = hash_id(trace_id.encode())
+        slices = self._database.execute(FIND, (hashed,)).fetchall()
+        found = (self._entry(mark >> 1) for (pairs,) in slices for mark in marks_of(pairs, hashed))
         return [entry for entry in found if entry is not None and entry.trace_id == trace_id]
 
     def ratings(self, trace_id: str) -> tuple[Rating, ...]:
@@ -136,7 +138,8 @@ class ArchiveReader:
         if query_class is not None and agent is not None:
             return sum(1 for _ in self.traces(query_class=query_class, agent=agent))
         if query_class is None and agent is None:
-            return self._scalar("SELECT count(*) FROM lookups WHERE slot = 0")
+            copies = self._scalar("SELECT count(*) FROM duplicates")
+            return self._scalar("SELECT sum(traces) FROM postings WHERE field = ?", (Field.QUERY_CLASS.value,)) - copies
         field, name = (Field.QUERY_CLASS, query_class) if agent is None else (Field.AGENT, agent)
         copies = sum(1 for block in self._with_copies(field, str(name)) for place in self._copies(block) if _name(block.entry(place - block.first_seq), field) == name)
         return self._scalar("SELECT sum(traces) FROM postings WHERE field = ? AND name = ?", (field, name)) - copies
@@ -149,8 +152,14 @@ class ArchiveReader:
         """Return what was counted since the archive began, and what is here now: `records`, `unmatched` (traces unknown here that were rated)."""
         counted = dict(self._database.execute("SELECT name, value FROM counts"))
         records = self._scalar("SELECT sum(last_seq - first_seq + 1) FROM blocks")
-        query = "SELECT count(DISTINCT trace_id) FROM ratings WHERE NOT EXISTS (SELECT 1 FROM lookups WHERE lookups.hash = ratings.hash AND slot = 0)"
-        return {**counted, "records": records, "unmatched": self._scalar(query)}
+        return {**counted, "records": records, "unmatched": self._unmatched()}
+
+    def _unmatched(self) -> int:
+        rated = {hashed for (hashed,) in self._database.execute("SELECT hash FROM ratings")}
+        oldest = self._scalar("SELECT min(first_seq) FROM blocks")
+        for (pairs,) in self._database.execute(ALL) if rated else ():
+            rated.difference_update(hashed for hashed, seq in firsts_in(pairs) if seq >= oldest)
+        return len(rated)
 
     def _listed(self, query_class: str | None, agent: str | None, since_ms: int, until_ms: int | None, after_seq: int, newest_first: bool) -> Iterator[Block]:
         wanted = [(field, name) for field, name in ((Field.QUERY_CLASS, query_class), (Field.AGENT, agent)) if name is not None]

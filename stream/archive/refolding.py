@@ -17,7 +17,6 @@ import aiosqlite
 
 from stream.archive import schema
 from stream.archive.blocks import COLUMNS, Headers, unpack
-from stream.archive.mirror import checkpoints_topic
 from stream.archive.positions import Position
 from stream.errors import CheckpointGapError
 from stream.fold.checkpoint import Changelog, Checkpoint, checkpoint_end, recover, write_checkpoint
@@ -25,6 +24,7 @@ from stream.fold.elsewhere import Outgoing, dead_letter, forward
 from stream.fold.fold import Refused, begin_epoch, fold
 from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
+from stream.topics import checkpoints_topic
 
 logger = logging.getLogger(__name__)
 

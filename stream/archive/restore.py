@@ -17,15 +17,15 @@ import aiosqlite
 
 from stream.archive import schema
 from stream.archive.blocks import Headers
-from stream.archive.mirror import CHANGELOG, checkpoints_topic, routing_state_topic, unpack_headers
+from stream.archive.mirror import unpack_headers
 from stream.archive.positions import Position
 from stream.archive.refolding import Refolded, find_tail, refold
 from stream.errors import BrokerNotEmptyError, BrokerUnavailableError, TopicMismatchError
 from stream.fold.elsewhere import Outgoing
 from stream.fold.spec import FoldSpec
-from stream.provision import TopicPlan, changelog, provision
+from stream.provision import provision, worker_changelogs
 from stream.reading.query_class import classifier
-from stream.topics import TRACES
+from stream.topics import CHANGELOG, TRACES, checkpoints_topic
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -87,7 +87,7 @@ async def restore(settings: Settings, *, path: Path | None = None, progress: Pro
         return 0
     async with _owned(path) as database:
         await _refuse_other_count(database, settings)
-        topics = _changelogs(settings)
+        topics = worker_changelogs(FoldSpec.of(settings).id, partitions=settings.partitions)
         await provision(settings, topics, but=(TRACES.name,))
         await _refuse_if_not_empty(settings)  # 1
         async with _producer(settings) as producer:
@@ -97,11 +97,6 @@ async def restore(settings: Settings, *, path: Path | None = None, progress: Pro
             await provision(settings, topics)  # 5
             await publisher.send(forwards)
     return publisher.done
-
-
-def _changelogs(settings: Settings) -> list[TopicPlan]:
-    fold = FoldSpec.of(settings).id
-    return [changelog(checkpoints_topic(fold), partitions=settings.partitions), changelog(routing_state_topic(fold), partitions=1)]
 
 
 async def _put_back(database: aiosqlite.Connection, settings: Settings, publisher: _Publisher) -> tuple[list[Position], list[Record]]:

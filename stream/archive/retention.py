@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,10 +10,10 @@ import aiosqlite
 
 from stream.archive import schema
 from stream.archive.blocks import COLUMNS, Block, Entry, Kind, unpack
-from stream.archive.indexing import first_seqs
-from stream.archive.positions import hash_id
+from stream.archive.indexing import oldest_seq
+from stream.archive.runs import drop_dead, first_seqs
 
-STEP_BLOCKS = 32
+STEP_BLOCKS = 16
 """Blocks in a step: at most some 2,000 records, which takes some 20 ms."""
 
 
@@ -48,18 +49,23 @@ async def remove_oldest(database: aiosqlite.Connection, *, before_ms: int, max_b
         last_seq: number of the last record that is indexed; nothing beyond it is removed.
         keep_from: by partition, the first logical offset that must stay; None: none must.
     """
-    excess = await used_bytes(database) - max_bytes
+    excess, freed = await used_bytes(database) - max_bytes, 0
     blocks: list[Block] = []
-    for block in await _oldest(database, last_seq):
-        is_enough = block.last_ms >= before_ms and sum(map(_bytes, blocks)) >= excess
+    for block, size in await _oldest(database, last_seq):
+        is_enough = block.last_ms >= before_ms and freed >= excess
         if is_enough or _is_needed(block, keep_from):
             break
         blocks.append(block)
+        freed += size
     if not blocks:
         return Removed()
     entries = [entry for block in blocks for entry in block.entries()]
-    await _remove_entries(database, entries)
+    await _remove_ratings_with_traces(database, entries)
     await _remove_blocks(database, blocks)
+    oldest = await oldest_seq(database) or last_seq + 1
+    await _remove_ratings_of_none(database, entries, live_from=oldest)
+    await database.execute("DELETE FROM duplicates WHERE seq < ?", (oldest,))
+    await drop_dead(database, live_from=oldest)
     return Removed(len(entries), "size" if excess > 0 else "age")
 
 
@@ -68,30 +74,33 @@ async def used_bytes(database: aiosqlite.Connection) -> int:
     return (await schema.scalar(database, "PRAGMA page_count") - await schema.scalar(database, "PRAGMA freelist_count")) * schema.PAGE_BYTES
 
 
-def _bytes(block: Block) -> int:
-    return sum(len(value or b"") for value in block.body.values)
-
-
-async def _oldest(database: aiosqlite.Connection, last_seq: int) -> list[Block]:
+async def _oldest(database: aiosqlite.Connection, last_seq: int) -> list[tuple[Block, int]]:
+    """Read the oldest blocks, and how many bytes of the file each takes."""
     query = f"SELECT {COLUMNS} FROM blocks WHERE last_seq <= ? ORDER BY first_seq LIMIT {STEP_BLOCKS}"  # noqa: S608 - constants
     async with database.execute(query, (last_seq,)) as cursor:
-        return [unpack(tuple(row)) async for row in cursor]
+        return [(unpack(tuple(row)), len(row[-1])) async for row in cursor]
 
 
 def _is_needed(block: Block, keep_from: Mapping[int, int] | None) -> bool:
     return keep_from is not None and block.last_offset >= keep_from.get(block.partition, 0)
 
 
-async def _remove_entries(database: aiosqlite.Connection, entries: list[Entry]) -> None:
-    named = [(hash_id(entry.name), entry) for entry in entries if entry.name is not None]
-    firsts = await first_seqs(database, [hashed for hashed, entry in named if entry.kind is Kind.TRACE])
-    await database.executemany("DELETE FROM lookups WHERE hash = ? AND seq = ?", [(hashed, entry.seq) for hashed, entry in named])
-    await database.executemany("DELETE FROM ratings WHERE trace_id = ?", [(entry.trace_id,) for hashed, entry in named if firsts.get(hashed) == entry.seq])
-    await database.executemany(
-        "DELETE FROM ratings WHERE trace_id = ? AND seq = ? AND NOT EXISTS (SELECT 1 FROM lookups WHERE hash = ? AND slot = 0)",
-        [(entry.trace_id, entry.seq, hashed) for hashed, entry in named if entry.kind is Kind.FEEDBACK],
-    )
-    await database.executemany("DELETE FROM duplicates WHERE seq = ?", [(entry.seq,) for entry in entries])
+async def _remove_ratings_with_traces(database: aiosqlite.Connection, entries: list[Entry]) -> None:
+    async with database.execute("SELECT seq FROM duplicates WHERE seq BETWEEN ? AND ?", (entries[0].seq, entries[-1].seq)) as cursor:
+        copies = {seq async for (seq,) in cursor}
+    firsts = [(entry.trace_id,) for entry in entries if entry.kind is Kind.TRACE and entry.seq not in copies]
+    await database.executemany("DELETE FROM ratings WHERE trace_id = ?", firsts)
+
+
+async def _remove_ratings_of_none(database: aiosqlite.Connection, entries: list[Entry], *, live_from: int) -> None:
+    """Remove the words of feedback that goes where no trace stays that they are about."""
+    seqs = json.dumps([entry.seq for entry in entries if entry.kind is Kind.FEEDBACK])
+    ids = json.dumps([entry.trace_id for entry in entries if entry.kind is Kind.FEEDBACK])
+    query = "SELECT trace_id, rater, hash FROM ratings WHERE trace_id IN (SELECT value FROM json_each(?)) AND seq IN (SELECT value FROM json_each(?))"
+    async with database.execute(query, (ids, seqs)) as cursor:
+        left = [(trace_id, rater, hashed) async for trace_id, rater, hashed in cursor]
+    firsts = await first_seqs(database, {hashed for _, _, hashed in left}, live_from=live_from)
+    await database.executemany("DELETE FROM ratings WHERE trace_id = ? AND rater = ?", [(trace_id, rater) for trace_id, rater, hashed in left if hashed not in firsts])
 
 
 async def _remove_blocks(database: aiosqlite.Connection, blocks: list[Block]) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stream.archive.mirror import routing_state_topic
 from stream.draining import archived
 from stream.fold.spec import FoldSpec
 from stream.provision import changelog, provision
 from stream.settings import Settings
-from stream.topics import OVERRIDES
+from stream.topics import OVERRIDES, routing_state_topic
 from tests.broker.learner_tools import learning, producing, until
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stream.archive.mirror import checkpoints_topic
 from stream.archive.reader import ArchiveReader
 from stream.archive.restore import ARCHIVE_FILE, restore
 from stream.broker import EmbeddedBroker
@@ -21,7 +20,7 @@ from stream.fold.state import PartitionState
 from stream.provision import changelog, provision
 from stream.records import PartitionStatistics
 from stream.settings import Settings
-from stream.topics import CYCLES, DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS, TRACES
+from stream.topics import CYCLES, DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS, TRACES, checkpoints_topic
 from tests.broker.learner_tools import archived, folded, learned, learning, log_of, producing, publish, read_back, until
 
 pytestmark = pytest.mark.embedded_only

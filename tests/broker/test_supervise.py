@@ -21,7 +21,6 @@ from aiohttp import ClientSession
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from stream.archive.mirror import checkpoints_topic
 from stream.broker import EmbeddedBroker, free_port
 from stream.cli import running
 from stream.cli.rebuilding import rebuild_fold
@@ -35,7 +34,7 @@ from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
 from stream.settings import Settings
 from stream.supervise import Supervisor
-from stream.topics import TRACES
+from stream.topics import TRACES, checkpoints_topic
 from tests.broker.learner_tools import archived, folded, learned, read_back
 
 pytestmark = [pytest.mark.embedded_only, pytest.mark.slow]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,7 +171,7 @@ async def test_retention_by_size_gives_the_space_back(tmp_path: Path) -> None:
     """Used bytes fall to the limit, block by block, and the file shrinks with them."""
     log = Log()
     for number in range(10 * RECORDS):
-        log.trace(f"t{number}", result="x" * 1000)
+        log.trace(f"t{number}", result=random.Random(number).randbytes(500).hex())
     archive = await opened(tmp_path)
     await archived(archive, log)
     limit = (await archive.size())[0] // 2
@@ -218,3 +219,25 @@ async def test_retention_keeps_what_a_restore_would_need(tmp_path: Path) -> None
 
     assert removed.records == 0
     await archive.close()
+
+
+async def test_tombstones_are_let_go_of_when_nothing_can_come_any_more(tmp_path: Path) -> None:
+    """Else they would be the one thing that only grows, in memory and in the file; a younger one holds, over a restart too."""
+    log = Log()
+    log.forget("old")
+    log.forget("young")
+    archive = await opened(tmp_path)
+    await archived(archive, log)
+
+    await archive.tidy(now_ms=START_MS, forgotten_before_ms=START_MS + 1000)
+
+    for _ in range(2):
+        assert archive._intake.forgotten == {"young"}
+        await archive.close()
+        archive = await opened(tmp_path)
+    log.trace("old")
+    log.trace("young")
+    await archived(archive, log)
+    await archive.close()
+    with ArchiveReader(tmp_path / "archive.sqlite3") as reader:
+        assert [trace.entry.trace_id for trace in reader.traces()] == ["old"]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
+from stream.archive.blocks import RECORDS
 from stream.archive.mirror import Mirror, coverage_of, unpack_headers
 from stream.archive.restore import mirrored_records
 from stream.fold.parts import KEY
@@ -165,3 +167,22 @@ def test_mirror_takes_what_it_cannot_read_as_it_is() -> None:
     assert coverage_of(CHANGELOG, Record(0, 0, b"short", b"")) is None
     assert coverage_of(STATISTICS.name, Record(0, 0, b"k", b"not json")) is None
     assert coverage_of(CHANGELOG, checkpoint(0, end=7, partition=3)) == (3, 7)
+
+
+async def test_mirror_reads_a_changelog_no_oftener_than_retention_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changelog is tens of megabytes, and retention takes a step with every chunk: what was found holds until a step finds nothing to remove."""
+    asked: list[int] = []
+
+    async def fold_end(database: Any, fold: str, partition: int) -> int:
+        asked.append(partition)
+        return RECORDS * len(asked) - 1
+
+    monkeypatch.setattr("stream.archive.mirror.fold_end", fold_end)
+    archive = await opened(tmp_path, mirror=Mirror("f"))
+    await archive.append({0: log_of(3 * RECORDS).records})
+    await archive.index()
+
+    removed = [(await archive.remove_oldest(before_ms=START_MS * 2, max_bytes=10**12)).records for _ in range(4)]
+
+    assert removed == [RECORDS, 0, RECORDS, 0]
+    assert len(asked) == 2
