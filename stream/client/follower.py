@@ -26,6 +26,8 @@ Seen = tuple[int, int]
 
 FETCH_WAIT_MS = 50
 """The embedded broker does not wake a waiting fetch, so half of this is added to the age of an update; Kafka does."""
+BUSY_FETCH_WAIT_MS, BUSY_S = 20, 1.0
+"""The same while records come, and for how long after the last one: who hears of nothing needs to ask less often."""
 CHECK_S = 2.0
 """How often the anchor is looked at; it costs a fetch of what came since."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
@@ -63,6 +65,7 @@ class Follower:
         self._caught_up = caught_up
         self._behind = True
         self._fetch_wait_ms = fetch_wait_ms
+        self._busy_until_s = float("-inf")
         self._last: Seen | None = None
         self._anchor: Seen | None = None
         self._next_anchor: Seen | None = None
@@ -131,6 +134,7 @@ class Follower:
         while True:
             records = (await consumer.getmany(partition, timeout_ms=4 * self._fetch_wait_ms)).get(partition, ())
             end = consumer.highwater(partition)  # comes with a fetch; a list of end offsets is wrong on the embedded broker
+            self._set_pace(consumer, loop.time(), records)
             if not self._take_all(records) or (end is not None and end < self._position):  # 1
                 self._start_over(consumer, partition)  # 2
             elif self._behind and end is not None and await consumer.position(partition) >= end:
@@ -138,6 +142,12 @@ class Follower:
             elif loop.time() - looked_s > CHECK_S:
                 self._look_back(consumer, partition)  # 4
                 looked_s = loop.time()
+
+    def _set_pace(self, consumer: AIOKafkaConsumer, now_s: float, records: Sequence[object]) -> None:
+        if records:
+            self._busy_until_s = now_s + BUSY_S
+        wait_ms = min(BUSY_FETCH_WAIT_MS, self._fetch_wait_ms) if now_s < self._busy_until_s else self._fetch_wait_ms
+        consumer._fetcher._fetch_max_wait_ms = wait_ms
 
     @property
     def _position(self) -> int:

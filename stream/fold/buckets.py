@@ -201,5 +201,8 @@ class Totals:
 
 def _rows(number: int, spans: Iterable[tuple[int, int, dict[int, list[int]]]]) -> tuple[tuple[int, ...], ...]:
     """The buckets of a cell as they go on the wire."""
-    places = (2 * number, 2 * number + 1)
-    return tuple([(width_s, start_s, place & 1, *sums[place]) for width_s, start_s, sums in spans for place in places if place in sums])
+    undrawn, drawn = 2 * number, 2 * number + 1
+    return (
+        *[(width_s, start_s, 0, *sums[undrawn]) for width_s, start_s, sums in spans if undrawn in sums],
+        *[(width_s, start_s, 1, *sums[drawn]) for width_s, start_s, sums in spans if drawn in sums],
+    )

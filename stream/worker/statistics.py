@@ -25,8 +25,13 @@ from stream.worker.sending import Send, die_if_refused
 BYTES_PER_S = 500_000
 """What a worker publishes at most when it has much to say. The embedded broker keeps all of it in memory; a total is some 5 kB."""
 BURST_BYTES = 2_000_000
+LEAST_BYTES = 8_000
+"""What a total counts for at least, so that 60 of them go a second at most: each costs a decision too, half a millisecond of somebody's processor."""
 LOADED_INTERVAL_S = 1.0
 """Between two turns of one class, once half of the burst is used up."""
+REMEMBERED_S = 60.0
+"""For how long a turn is remembered. A class without one goes before all others: it may be new, and nothing routes it yet."""
+FIRST_S = float("-inf")
 TICK_S = 0.02
 
 encode = msgspec.json.Encoder().encode
@@ -41,8 +46,8 @@ class Allowance:
         50.0
     """
 
-    def __init__(self, *, bytes_per_s: float, burst_bytes: float) -> None:
-        self._bytes_per_s, self._burst_bytes = bytes_per_s, burst_bytes
+    def __init__(self, *, bytes_per_s: float, burst_bytes: float, least_bytes: int = 0) -> None:
+        self._bytes_per_s, self._burst_bytes, self._least_bytes = bytes_per_s, burst_bytes, least_bytes
         self._left, self._at_s = burst_bytes, float("-inf")
 
     def left(self, now_s: float) -> float:
@@ -53,8 +58,8 @@ class Allowance:
         return self._left
 
     def use(self, size_bytes: int, now_s: float) -> None:
-        """Take bytes out."""
-        self._left = self.left(now_s) - size_bytes
+        """Take bytes out, or the least that is ever taken."""
+        self._left = self.left(now_s) - max(size_bytes, self._least_bytes)
 
     def is_ample(self, now_s: float) -> bool:
         """Whether more than half of the burst is left."""
@@ -62,7 +67,7 @@ class Allowance:
 
 
 class Turns:
-    """Which classes wait, in which partitions, and when the turn of each comes: an interval after its last one.
+    """Which classes wait, in which partitions, and when the turn of each comes: an interval after its last one, or at once.
 
     Example:
         >>> turns = Turns()
@@ -76,7 +81,7 @@ class Turns:
         self._queue: list[tuple[float, int, str]] = []
         """A heap: the time of a class's turn, a number for those of one time, the class."""
         self._last_s: dict[str, float] = {}
-        """Of each class its last turn, in their order; those further back than the interval are forgotten."""
+        """Of each class its last turn, in their order; those further back than `REMEMBERED_S` are forgotten."""
         self._numbers = count()
         self._now_s = 0.0
 
@@ -84,14 +89,15 @@ class Turns:
         """Let a partition's total of a class wait for its turn."""
         if query_class not in self._partitions:
             self._partitions[query_class] = {}
-            turn_s = max(self._last_s.get(query_class, float("-inf")) + LOADED_INTERVAL_S, self._now_s)
+            last_s = self._last_s.get(query_class)
+            turn_s = FIRST_S if last_s is None else max(last_s + LOADED_INTERVAL_S, self._now_s)
             heappush(self._queue, (turn_s, next(self._numbers), query_class))
         self._partitions[query_class][partition] = None
 
     def take(self, now_s: float, *, at_once: bool = False) -> dict[tuple[int, str], None]:
         """Take the partitions of the class whose turn has come, or that is next where all may go at once; empty where there is none."""
         self._now_s = now_s
-        while self._last_s and now_s - next(iter(self._last_s.values())) >= LOADED_INTERVAL_S:
+        while self._last_s and now_s - next(iter(self._last_s.values())) >= REMEMBERED_S:
             del self._last_s[next(iter(self._last_s))]
         if not self._queue or not (at_once or self._queue[0][0] <= now_s):
             return {}
@@ -130,7 +136,7 @@ class StatisticsPublisher:
         # Ordered sets. What has just changed goes before what a takeover says again.
         self._ready: dict[tuple[int, str], None] = {}
         self._backlog: dict[tuple[int, str], None] = {}
-        self._allowance = Allowance(bytes_per_s=BYTES_PER_S, burst_bytes=BURST_BYTES)
+        self._allowance = Allowance(bytes_per_s=BYTES_PER_S, burst_bytes=BURST_BYTES, least_bytes=LEAST_BYTES)
         self._listener: Listener | None = None
 
     def on_publish(self, listener: Listener) -> None:

@@ -211,3 +211,19 @@ def test_what_aiokafka_logs_for_others_is_never_thinned() -> None:
     record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, "Unable to update metadata", (), None)
 
     assert [OncePerMinute().filter(record) for _ in range(3)] == [True, True, True]
+
+
+async def test_a_record_after_silence_goes_at_once_and_the_next_ones_together() -> None:
+    """At 50 requests a second nobody waits for company; in a burst the second round takes all that came since the first began."""
+    log = Log()
+    outbox = Outbox(connecting_to(WillingBroker(log)), linger_s=60.0)
+    await outbox.start()
+    outbox.put(b"a", b"1")
+    outbox.put(b"b", b"1")
+    await asyncio.sleep(0.01)
+    assert sorted(key for key, _ in log.items) == [b"a", b"b"]
+
+    outbox.put(b"c", b"1")
+    await asyncio.sleep(0.01)
+    assert len(log.items) == 2
+    await outbox.close(timeout_s=0.0)
