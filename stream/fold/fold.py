@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from xxhash import xxh3_128_digest
 
 from stream.errors import LogGapError, MalformedRecordError
+from stream.fold.fast_path import FastPath
 from stream.fold.feedback import FUTURE_MS, apply_decision, apply_feedback, is_ahead
 from stream.fold.index import KEY_BYTES
-from stream.fold.state import PartitionState, record_hash
+from stream.fold.state import MINUTE_MS, PartitionState, record_hash
 from stream.fold.traces import apply_trace
 from stream.reading.partitioning import partition_of, partitions_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
@@ -87,9 +88,14 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
     if not unread:
         return []
     elsewhere: list[Refused | Misplaced] = []
+    fast = FastPath(state, classify)
     for record, partition in zip(unread, partitions_of([record.key or b"" for record in unread], state.spec.partitions), strict=True):
         if record.timestamp > state.log_time_ms or state.log_time_ms < 0:
+            if record.timestamp // MINUTE_MS != state.totals.minute:
+                fast.settle()
             state.advance_time(record.timestamp)
+        if partition == state.number and fast.takes(record):
+            continue
         try:
             misplaced = _fold_one(state, record, partition, classify)
         except MalformedRecordError as exc:
@@ -98,7 +104,9 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
         else:
             if misplaced is not None:
                 elsewhere.append(misplaced)
+    fast.settle()
     _move_to(state, unread[-1], len(unread))
+    state.index.compact_if_due()
     return elsewhere
 
 

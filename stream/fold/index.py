@@ -18,6 +18,8 @@ NO_KEY = bytes(KEY_BYTES)
 WAITING, VACANT, GONE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 """Places that are none: the entry waits for its trace; it has moved away; its cell has left (known only after a recovery)."""
 NO_SCORE = -1
+GROWTH = 1024
+"""Rows by which the columns grow until they have as many as the horizon."""
 
 
 class JoinIndex:
@@ -66,41 +68,42 @@ class JoinIndex:
         """Return the number of the entry in a slot."""
         return self.seq - 1 - (self.seq - 1 - slot) % self.horizon
 
-    def add(self, key: bytes, place: int, minute: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
-        """Put an entry at the young end; the slot must have been cleared. Return the slot."""
+    def next_slot(self) -> int:
+        """Return the slot of the next entry; what stands in it leaves."""
         slot = self.seq % self.horizon
+        if slot == len(self.keys):
+            self._grow()
+        elif self.places[slot] != VACANT:
+            del self.slots[self.keys[slot]]
+        return slot
+
+    def put(self, slot: int, key: bytes, place: int, minute: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
+        """Put an entry at the young end, in the slot that `next_slot` gave; return the slot."""
         self.seq += 1
         self.slots[key] = slot
-        if slot == len(self.keys):
-            self._append(key, place, minute, outcome, inline_micro, ratings)
-            return slot
         self.keys[slot] = key
         self.places[slot] = place
         self.minutes[slot] = minute
         self.outcomes[slot] = outcome
         self.inlines[slot] = inline_micro
         self.ratings[slot] = ratings
-        if self.seq >= self._compact_at:
-            self._compact()
         return slot
 
-    def _append(self, key: bytes, place: int, minute: int, outcome: int, inline_micro: int, ratings: bytes | None) -> None:
-        self.keys.append(key)
-        self.places.append(place)
-        self.minutes.append(minute)
-        self.outcomes.append(outcome)
-        self.inlines.append(inline_micro)
-        self.ratings.append(ratings)
+    def _grow(self) -> None:
+        """Add empty rows at the end of the columns."""
+        rows = min(GROWTH, self.horizon - len(self.keys))
+        self.keys += [NO_KEY] * rows
+        self.places.extend([VACANT] * rows)
+        self.minutes.extend([0] * rows)
+        self.outcomes.extend([0] * rows)
+        self.inlines.extend([NO_SCORE] * rows)
+        self.ratings += [None] * rows
 
-    def _compact(self) -> None:
-        """Copy the dict: one that gains and loses keys without end doubles its table, and a copy is the only way back."""
-        self.slots = dict(self.slots)
-        self._compact_at = self.seq + max(1024, self.horizon // 4)
-
-    @property
-    def next_slot_is_taken(self) -> bool:
-        """Whether an entry must leave before another can be added."""
-        return self.seq >= self.horizon and self.places[self.seq % self.horizon] != VACANT
+    def compact_if_due(self) -> None:
+        """Copy the dict now and then: one that gains and loses keys without end doubles its table, and a copy is the only way back."""
+        if self.seq >= self._compact_at:
+            self.slots = dict(self.slots)
+            self._compact_at = self.seq + max(1024, self.horizon // 4)
 
     def clear(self, slot: int) -> None:
         """Take the entry out of the index; the slot keeps its number."""

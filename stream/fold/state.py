@@ -54,6 +54,7 @@ class Counters(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """Times the log was made anew."""
 
 
+MINUTE_MS = 60_000
 LOG_TIME_STEP_MS = 86_400_000
 """The partition's time goes forward by no more at one record: a date of 2100 in a producer's stamp then does little."""
 LOG_TIME_MAX_MS = 253_402_300_799_999
@@ -129,7 +130,7 @@ class PartitionState:
         if now > furthest and self.log_time_ms >= 0:
             now = furthest
         self.log_time_ms = now if now < LOG_TIME_MAX_MS else LOG_TIME_MAX_MS
-        minute = self.log_time_ms // 60_000
+        minute = self.log_time_ms // MINUTE_MS
         if minute != self.totals.minute:
             self.totals.advance(minute)
 

@@ -15,6 +15,8 @@ from stream.records import OVERFLOW
 # Plain integers, since a member of an IntEnum is converted at every use as an index.
 _COUNT, _COST_KNOWN, _COST_NANO_USD, _LATENCY_KNOWN, _LATENCY_MS, _TOKENS_KNOWN, _TOKENS, _SUCCESSES, _FAILURES = map(int, list(Sum)[:9])
 _SUCCESS = int(Outcome.SUCCESS)
+_NONE = FullArm("", "", "", "")
+"""No decision; another object than any that one names."""
 _NO_ARMS: dict[FullArm, int] = {}
 
 
@@ -46,7 +48,9 @@ def _count(state: PartitionState, trace: TraceReading, key: bytes, ratings: byte
     totals = state.totals
     cell = totals.classes.get(trace.query_class, _NO_ARMS).get(trace.arm)
     place = (totals.cell(*_capped(state, trace.query_class, trace.arm)) if cell is None else cell) * 2 + drawn
-    _add_trace(totals.sums((0, totals.minute), place), trace, score_of(ratings, trace.inline_micro, trace.outcome))
+    sums = totals.sums((0, totals.minute), place)
+    add_trace(sums, trace.cost_nano_usd, trace.latency_ms, trace.tokens, trace.outcome)
+    add_score(sums, score_of(ratings, trace.inline_micro, trace.outcome))
     enter(state, key, place, trace.outcome, trace.inline_micro, ratings)
     state.counters.traces += 1
 
@@ -63,34 +67,33 @@ def _capped(state: PartitionState, query_class: str, arm: FullArm) -> tuple[str,
     return query_class, arm
 
 
-def _add_trace(sums: list[int], trace: TraceReading, score: tuple[int, int] | None) -> None:
+def add_trace(sums: list[int], cost_nano_usd: int, latency_ms: int, tokens: int, outcome: int) -> None:
+    """Count a trace; a quantity of -1 is unknown."""
     sums[_COUNT] += 1
-    if trace.cost_nano_usd >= 0:
+    if cost_nano_usd >= 0:
         sums[_COST_KNOWN] += 1
-        sums[_COST_NANO_USD] += trace.cost_nano_usd
-    if trace.latency_ms >= 0:
+        sums[_COST_NANO_USD] += cost_nano_usd
+    if latency_ms >= 0:
         sums[_LATENCY_KNOWN] += 1
-        sums[_LATENCY_MS] += trace.latency_ms
-    if trace.tokens >= 0:
+        sums[_LATENCY_MS] += latency_ms
+    if tokens >= 0:
         sums[_TOKENS_KNOWN] += 1
-        sums[_TOKENS] += trace.tokens
-    if trace.outcome:
-        sums[_SUCCESSES if trace.outcome == _SUCCESS else _FAILURES] += 1
-    add_score(sums, score)
+        sums[_TOKENS] += tokens
+    if outcome:
+        sums[_SUCCESSES if outcome == _SUCCESS else _FAILURES] += 1
 
 
 def enter(state: PartitionState, key: bytes, place: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
     """Add an entry to the index; the oldest one leaves if there is no room."""
     index = state.index
-    if index.next_slot_is_taken:
-        _leave(state, index.seq % index.horizon)
-    return index.add(key, place, state.totals.minute, outcome, inline_micro, ratings)
-
-
-def _leave(state: PartitionState, slot: int) -> None:
-    index, counters = state.index, state.counters
+    slot = index.next_slot()
     if index.places[slot] == WAITING:
-        counters.waiting -= 1
-        counters.unmatched_feedback += index.ratings[slot] is not None
-        counters.unmatched_decisions += slot in index.decisions
-    index.clear(slot)
+        _leave_unmatched(state, slot)
+    return index.put(slot, key, place, state.totals.minute, outcome, inline_micro, ratings)
+
+
+def _leave_unmatched(state: PartitionState, slot: int) -> None:
+    index, counters = state.index, state.counters
+    counters.waiting -= 1
+    counters.unmatched_feedback += index.ratings[slot] is not None
+    counters.unmatched_decisions += index.decisions.pop(slot, _NONE) is not _NONE

@@ -24,7 +24,7 @@ class FullArm(NamedTuple):
     config_version: str
     adapter: str
 
-    def allows(self, served: FullArm) -> bool:
+    def allows(self, served: tuple[str, str, str, str]) -> bool:
         """Whether `served` has every field that this arm names.
 
         Example:

@@ -13,7 +13,7 @@ class Outcome(IntEnum):
     FAILURE = 2
 
 
-_NAMES: dict[str | None, Outcome] = {None: Outcome.UNKNOWN, "success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "error": Outcome.FAILURE}
+OUTCOMES: dict[str | None, Outcome] = {None: Outcome.UNKNOWN, "success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "error": Outcome.FAILURE}
 _UNKNOWN = Outcome.UNKNOWN
 
 
@@ -24,4 +24,4 @@ def read_outcome(outcome: str | None) -> Outcome:
         >>> [read_outcome(text).name for text in ("success", "error", "timeout", None)]
         ['SUCCESS', 'FAILURE', 'UNKNOWN', 'UNKNOWN']
     """
-    return _NAMES.get(outcome, _UNKNOWN)
+    return OUTCOMES.get(outcome, _UNKNOWN)
