@@ -1,23 +1,71 @@
-"""Adds many traces of one bucket to its sums at once: integers, so that their order does not matter."""
+"""New traces: each takes its place in the join index at once; what they add to sums is gathered, and added bucket by bucket.
+
+Sums are of integers, so that the order in which they are added to does not matter.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from operator import mul
-from typing import TypeAlias
+from typing import Any
 
 from stream.fold.ratings import add_score, score_of
+from stream.fold.state import PartitionState
 from stream.fold.totals import MICRO, Sum
-from stream.fold.traces import add_trace
+from stream.fold.traces import add_trace, leave_unmatched
+from stream.reading.chunk import Arrival
 from stream.reading.outcome import Outcome
 
-Arrival: TypeAlias = tuple[int, int, int, int, int]
-"""What a new trace brings: nano-dollars, milliseconds, tokens (-1 where unknown), its outcome, and its inline micro-score or -1."""
 FEW = 4
 """Up to so many, one by one is cheaper."""
 _QUANTITIES = (int(Sum.COST_KNOWN), int(Sum.LATENCY_KNOWN), int(Sum.TOKENS_KNOWN))
 _COUNT, _SUCCESSES, _FAILURES, _PROGRAM, _OUTCOME = map(int, (Sum.COUNT, Sum.SUCCESSES, Sum.FAILURES, Sum.PROGRAM, Sum.OUTCOME))
 _SUCCESS, _FAILURE = int(Outcome.SUCCESS), int(Outcome.FAILURE)
+
+
+class Arrivals:
+    """Counts plain traces. It serves one chunk: it holds on to the state's parts.
+
+    Args:
+        state: changed in place; its totals not before `settle`.
+
+    Attributes:
+        take: counts a trace that is new and of a cell that is known, given as the fields of a `PlainTrace`; else it says no and changes nothing.
+    """
+
+    __slots__ = ("_arrived", "_totals", "take")
+
+    def __init__(self, state: PartitionState) -> None:
+        self._totals = state.totals
+        self._arrived: defaultdict[int, list[Arrival]] = defaultdict(list)
+        self.take = _taking(state, self._arrived)
+
+    def settle(self) -> None:
+        """Add what has come to the totals: before the minute changes, and at the end of the chunk."""
+        for place, arrivals in self._arrived.items():
+            add_arrivals(self._totals.sums((0, self._totals.minute), place), arrivals)
+        self._arrived.clear()
+
+
+def _taking(state: PartitionState, arrived: defaultdict[int, list[Arrival]]) -> Callable[[tuple[Any, ...]], bool]:
+    index, totals, counters = state.index, state.totals, state.counters
+    slots, cells, add = index.slots, totals.by_names, index.add
+
+    def take(plain: tuple[Any, ...]) -> bool:
+        key, names, is_draw, arrival = plain
+        cell = cells.get(names)
+        if cell is None or key in slots:
+            return False
+        if counters.waiting:
+            leave_unmatched(state)
+        place = cell * 2 + is_draw
+        arrived[place].append(arrival)
+        add(key, place, totals.minute, arrival[3], arrival[4], None)
+        counters.traces += 1
+        return True
+
+    return take
 
 
 def add_arrivals(sums: list[int], arrivals: Sequence[Arrival]) -> None:

@@ -51,11 +51,12 @@ class Totals:
         minute: the partition's time, in minutes since the epoch; -1 at first.
         cells: by number; one without buckets has left, and its number is used again.
         classes: number of the cell of every arm of every class.
+        by_names: the same, by class and names of the arm in one.
         changed: classes whose totals changed since this set was last taken.
         left: spans that aged out since the last checkpoint.
     """
 
-    __slots__ = ("_floors", "_free", "_keep", "_max_arms", "_max_classes", "cells", "changed", "classes", "left", "minute", "slabs")
+    __slots__ = ("_floors", "_free", "_keep", "_max_arms", "_max_classes", "by_names", "cells", "changed", "classes", "left", "minute", "slabs")
 
     def __init__(self, spec: FoldSpec) -> None:
         self._keep = (spec.keep_minutes, spec.keep_hours, spec.keep_days)
@@ -65,6 +66,7 @@ class Totals:
         self.minute = -1
         self.cells: list[Cell] = []
         self.classes: dict[str, dict[FullArm, int]] = {}
+        self.by_names: dict[tuple[str, ...], int] = {}
         self.slabs: tuple[dict[int, Slab], ...] = ({}, {}, {})
         self.changed: set[str] = set()
         self.left: set[Span] = set()
@@ -94,7 +96,7 @@ class Totals:
         arms = self.classes.setdefault(query_class, {})
         number = arms.get(arm)
         if number is None:
-            number = arms[arm] = self._number(Cell(query_class, arm))
+            number = arms[arm] = self.by_names[query_class, *arm] = self._number(Cell(query_class, arm))
         return number
 
     def _number(self, cell: Cell) -> int:
@@ -162,7 +164,7 @@ class Totals:
     def _release(self, number: int, cell: Cell) -> None:
         self._free.append(number)
         arms = self.classes[cell.query_class]
-        del arms[cell.arm]
+        del arms[cell.arm], self.by_names[cell.query_class, *cell.arm]
         if not arms:
             del self.classes[cell.query_class]
 

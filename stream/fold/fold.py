@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from xxhash import xxh3_128_digest
-
 from stream.errors import LogGapError, MalformedRecordError
-from stream.fold.fast_path import FastPath
+from stream.fold.arrivals import Arrivals
 from stream.fold.feedback import FUTURE_MS, apply_decision, apply_feedback, is_ahead
-from stream.fold.index import KEY_BYTES
 from stream.fold.state import MINUTE_MS, PartitionState, record_hash
 from stream.fold.traces import apply_trace
+from stream.reading.chunk import hash_key, read_chunk
 from stream.reading.partitioning import partition_of, partitions_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
 
@@ -88,23 +86,24 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
     if not unread:
         return []
     elsewhere: list[Refused | Misplaced] = []
-    fast = FastPath(state, classify)
-    for record, partition in zip(unread, partitions_of([record.key or b"" for record in unread], state.spec.partitions), strict=True):
+    arrivals = Arrivals(state)
+    readings = read_chunk(unread, max_bytes=state.spec.max_record_bytes, classify=classify)
+    for record, reading, partition in zip(unread, readings, partitions_of([record.key or b"" for record in unread], state.spec.partitions), strict=True):
         if record.timestamp > state.log_time_ms or state.log_time_ms < 0:
             if record.timestamp // MINUTE_MS != state.totals.minute:
-                fast.settle()
+                arrivals.settle()
             state.advance_time(record.timestamp)
-        if partition == state.number and fast.takes(record):
+        if type(reading) is tuple and partition == state.number and arrivals.take(reading):
             continue
         try:
-            misplaced = _fold_one(state, record, partition, classify)
+            misplaced = _fold_one(state, record, reading if type(reading) is FeedbackReading else None, partition, classify)
         except MalformedRecordError as exc:
             state.counters.refused += 1
             elsewhere.append(Refused(record.offset, exc.reason, exc.detail))
         else:
             if misplaced is not None:
                 elsewhere.append(misplaced)
-    fast.settle()
+    arrivals.settle()
     _move_to(state, unread[-1], len(unread))
     state.index.compact_if_due()
     return elsewhere
@@ -132,19 +131,19 @@ def _move_to(state: PartitionState, last: LogRecord, folded: int) -> None:
     state.record_hash = record_hash(last.value, last.timestamp)
 
 
-def _fold_one(state: PartitionState, record: LogRecord, partition: int, classify: Callable[[str], str]) -> Misplaced | None:
-    """Fold one record, whose key belongs to this partition.
+def _fold_one(state: PartitionState, record: LogRecord, feedback: FeedbackReading | None, partition: int, classify: Callable[[str], str]) -> Misplaced | None:
+    """Fold one record, whose key belongs to `partition`; feedback may have been read already.
 
     1. Read and check all of it; whatever raises, raises here, with the state unchanged.
     2. Apply it, in statements that cannot raise.
     """
-    reading = read_record(record.value, max_bytes=state.spec.max_record_bytes, classify=classify)
+    reading = feedback or read_record(record.value, max_bytes=state.spec.max_record_bytes, classify=classify)
     key = reading.trace_id.encode()
     if record.key != key or partition != state.number:
         return _misplaced(state, record, key)
     if type(reading) is FeedbackReading and is_ahead(reading, max(record.timestamp, state.log_time_ms)):
         raise _from_the_future(reading, state, record)
-    _APPLY[type(reading)](state, reading, xxh3_128_digest(key)[:KEY_BYTES])
+    _APPLY[type(reading)](state, reading, hash_key(key))
     return None
 
 

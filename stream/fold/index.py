@@ -11,9 +11,8 @@ from array import array
 
 from stream.fold.spec import FoldSpec
 from stream.reading.arm import FullArm
+from stream.reading.chunk import KEY_BYTES
 
-KEY_BYTES = 15
-"""Bytes kept of a trace id's 128-bit hash: 120 bits still make a collision unheard of, and a `bytes` of 15 takes 48 bytes of memory where one of 16 takes 64."""
 NO_KEY = bytes(KEY_BYTES)
 WAITING, VACANT, GONE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 """Places that are none: the entry waits for its trace; it has moved away; its cell has left (known only after a recovery)."""
@@ -68,21 +67,18 @@ class JoinIndex:
         """Return the number of the entry in a slot."""
         return self.seq - 1 - (self.seq - 1 - slot) % self.horizon
 
-    def next_slot(self) -> int:
-        """Return the slot of the next entry; what stands in it leaves."""
+    def add(self, key: bytes, place: int, minute: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
+        """Put an entry at the young end, in place of the oldest where the columns are full; return its slot."""
         slot = self.seq % self.horizon
-        if slot == len(self.keys):
+        keys, places = self.keys, self.places
+        if slot == len(keys):
             self._grow()
-        elif self.places[slot] != VACANT:
-            del self.slots[self.keys[slot]]
-        return slot
-
-    def put(self, slot: int, key: bytes, place: int, minute: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
-        """Put an entry at the young end, in the slot that `next_slot` gave; return the slot."""
+        elif places[slot] != VACANT:
+            del self.slots[keys[slot]]
         self.seq += 1
         self.slots[key] = slot
-        self.keys[slot] = key
-        self.places[slot] = place
+        keys[slot] = key
+        places[slot] = place
         self.minutes[slot] = minute
         self.outcomes[slot] = outcome
         self.inlines[slot] = inline_micro
@@ -92,12 +88,12 @@ class JoinIndex:
     def _grow(self) -> None:
         """Add empty rows at the end of the columns."""
         rows = min(GROWTH, self.horizon - len(self.keys))
-        self.keys += [NO_KEY] * rows
+        self.keys.extend([NO_KEY] * rows)
         self.places.extend([VACANT] * rows)
         self.minutes.extend([0] * rows)
         self.outcomes.extend([0] * rows)
         self.inlines.extend([NO_SCORE] * rows)
-        self.ratings += [None] * rows
+        self.ratings.extend([None] * rows)
 
     def compact_if_due(self) -> None:
         """Copy the dict now and then: one that gains and loses keys without end doubles its table, and a copy is the only way back."""

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from stream.fold.buckets import Slab, Span, Totals
-from stream.fold.index import GONE, KEY_BYTES, JoinIndex
+from stream.fold.index import GONE, JoinIndex
 from stream.fold.state import Counters
 from stream.reading.arm import FullArm
+from stream.reading.chunk import KEY_BYTES
 
 PART_BYTES = 400_000
 """Size above which a part is split: under a broker's usual limit of a megabyte a record, with room for its header."""

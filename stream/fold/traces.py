@@ -85,15 +85,16 @@ def add_trace(sums: list[int], cost_nano_usd: int, latency_ms: int, tokens: int,
 
 def enter(state: PartitionState, key: bytes, place: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:
     """Add an entry to the index; the oldest one leaves if there is no room."""
-    index = state.index
-    slot = index.next_slot()
-    if index.places[slot] == WAITING:
-        _leave_unmatched(state, slot)
-    return index.put(slot, key, place, state.totals.minute, outcome, inline_micro, ratings)
+    leave_unmatched(state)
+    return state.index.add(key, place, state.totals.minute, outcome, inline_micro, ratings)
 
 
-def _leave_unmatched(state: PartitionState, slot: int) -> None:
+def leave_unmatched(state: PartitionState) -> None:
+    """Count the oldest entry as unmatched if it still waits and the next one takes its slot."""
     index, counters = state.index, state.counters
+    slot = index.seq % index.horizon
+    if slot >= len(index.places) or index.places[slot] != WAITING:
+        return
     counters.waiting -= 1
     counters.unmatched_feedback += index.ratings[slot] is not None
     counters.unmatched_decisions += index.decisions.pop(slot, _NONE) is not _NONE

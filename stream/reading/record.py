@@ -5,15 +5,14 @@ Only what the fold needs is decoded: steps, messages, metadata and all fields th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from itertools import accumulate
 from typing import NoReturn, TypeAlias
 
 import msgspec
 
 from stream.errors import MalformedRecordError
 from stream.reading.arm import FullArm, read_arm, read_class, read_name
+from stream.reading.depth import SAFE_BYTES, check_depth, may_be_deep
 from stream.reading.outcome import Outcome, read_outcome
 from stream.records import SCHEMA, RaterKind
 
@@ -35,9 +34,6 @@ REASONS: tuple[str, ...] = (
 """Why a record is refused: a closed set, label values of metrics."""
 
 TRACE_ID_MAX_CHARS = 256
-DEPTH_MAX = 500
-"""Brackets inside brackets. Python's own limit is another one in every version and at every depth of the caller's stack, and what one
-process reads and another refuses would make two states of one log."""
 SCHEMAS = range(max(1, SCHEMA - 2), SCHEMA + 1)
 MICRO, NANO, MILLI = 1_000_000, 1_000_000_000, 1_000
 
@@ -175,8 +171,8 @@ def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str]
             raise MalformedRecordError("tombstone", "the record has no value, but every record of the log says something; send a Forget to remove a trace")
         if len(value) > max_bytes:
             raise MalformedRecordError("too_large", f"the record has {len(value)} bytes, but at most {max_bytes} are read (EDDY_MAX_RECORD_BYTES)")
-        if len(value) > ARRAY_BYTES * DEPTH_MAX and may_be_deep(value):
-            _check_depth(value)
+        if len(value) > SAFE_BYTES and may_be_deep(value):
+            check_depth(value)
         return _read(value, classify)
     except MalformedRecordError:
         raise
@@ -186,34 +182,6 @@ def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str]
         raise MalformedRecordError("not_json", str(exc)) from exc
     except Exception as exc:
         raise MalformedRecordError("internal_error", f"{type(exc).__name__}: {exc}") from exc
-
-
-ARRAY_BYTES, OBJECT_BYTES = 2, 5
-"""What one level of nesting takes at least: `[]` and `{"":}`."""
-
-
-def may_be_deep(value: bytes) -> bool:
-    """Whether a record has so many brackets that they may stand `DEPTH_MAX` inside each other; usually the few of arrays alone say no.
-
-    Counted with `replace`, which jumps from one to the next; `count` looks at every byte.
-    """
-    arrays = len(value) - len(value.replace(b"[", b""))
-    if arrays + (len(value) - ARRAY_BYTES * arrays) // OBJECT_BYTES <= DEPTH_MAX:
-        return False
-    return arrays + len(value) - len(value.replace(b"{", b"")) > DEPTH_MAX
-
-
-_STRING = re.compile(rb'"(?:[^"\\]+|\\.?)*"?', re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)).difference(b"[]{}"))
-_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-
-
-def _check_depth(value: bytes) -> None:
-    """Refuse what has too many brackets inside brackets; those in strings are none."""
-    brackets = _STRING.sub(b"", value).translate(None, _NO_BRACKETS)
-    depth = max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
-    if depth > DEPTH_MAX:
-        raise MalformedRecordError("not_json", f"the record has brackets {depth} deep, but at most {DEPTH_MAX} are read")
 
 
 def _reason_of(message: str) -> str:

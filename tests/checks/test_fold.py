@@ -14,13 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.errors import MalformedRecordError
+from stream.fold.arrivals import add_arrivals
 from stream.fold.checkpoint import Changelog, recover, write_checkpoint
 from stream.fold.fold import fold
 from stream.fold.ratings import Word, pack_ratings, unpack_ratings
 from stream.fold.state import Counters, PartitionState
-from stream.fold.totals import identity, merge
+from stream.fold.totals import Sum, identity, merge
+from stream.reading.chunk import PlainTrace, hash_key, read_chunk
 from stream.reading.query_class import classify_query
-from stream.reading.record import REASONS, read_record
+from stream.reading.record import REASONS, FeedbackReading, TraceReading, read_record
 from tests.logs import START_MS, LogRecord, RandomLog, random_log, small_spec
 from tests.oracle import oracle_canonical
 
@@ -286,3 +288,48 @@ def test_counters_are_all_checkpointed() -> None:
     found, _ = recover(dict(write_checkpoint(state, Changelog(horizon=40), checkpoint_id=bytes(16), full=False).parts), number=0, spec=state.spec)
 
     assert msgspec.structs.asdict(found.counters) == msgspec.structs.asdict(state.counters)
+
+
+AMOUNTS = st.one_of(st.just(-1), st.integers(0, 10**15))
+ARRIVALS = st.lists(st.tuples(AMOUNTS, AMOUNTS, AMOUNTS, st.sampled_from([0, 1, 2]), st.one_of(st.just(-1), st.integers(0, 10**6))), max_size=12)
+
+
+@given(ARRIVALS)
+def test_traces_added_together_add_what_they_add_one_by_one(arrivals: list[tuple[int, int, int, int, int]]) -> None:
+    """A chunk's traces of one bucket are summed column by column."""
+    together, one_by_one = identity(), identity()
+    add_arrivals(together, arrivals)
+    for arrival in arrivals:
+        add_arrivals(one_by_one, [arrival])
+    assert together == one_by_one
+    assert together[Sum.COUNT] == len(arrivals)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_chunk_is_read_as_its_records_are(seed: int) -> None:
+    """What is read of a record in a chunk is what `read_record` says of it; what it refuses, and what is misplaced, is left to it.
+
+    Names are not checked: a cell of a name that would be refused is known to nobody.
+    """
+    records, kinds = random_log(seed, 300), Counter()
+    readings = read_chunk(records, max_bytes=10_000, classify=classify_query)
+    for record, reading in zip(records, readings, strict=True):
+        try:
+            alone = read_record(record.value, max_bytes=10_000, classify=classify_query)
+        except MalformedRecordError as exc:
+            assert reading is None or exc.reason in {"bad_name", "bad_agent"}
+            continue
+        kinds[type(alone)] += reading is not None
+        if isinstance(reading, FeedbackReading):
+            assert reading == alone
+        elif reading is not None:
+            assert PlainTrace(*reading) == as_plain(alone)
+        else:
+            assert not isinstance(alone, TraceReading | FeedbackReading) or record.key != alone.trace_id.encode()
+    assert kinds[TraceReading] > 50
+    assert kinds[FeedbackReading] > 30
+
+
+def as_plain(trace: TraceReading) -> PlainTrace:
+    arrival = (trace.cost_nano_usd, trace.latency_ms, trace.tokens, trace.outcome, trace.inline_micro)
+    return PlainTrace(hash_key(trace.trace_id.encode()), (trace.query_class, *trace.arm), bool(trace.drawn), arrival)

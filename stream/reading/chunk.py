@@ -1,0 +1,127 @@
+"""Reading a whole chunk: what `read_record` says of each record, in as few steps as a plain one needs.
+
+Plain are traces that can be counted as they stand, and feedback, each under its own key. Whatever else a record is, and whatever is
+wrong with it, is left to `read_record`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from msgspec.structs import astuple
+from xxhash import xxh3_128_digest
+
+from stream.errors import MalformedRecordError
+from stream.reading.depth import SAFE_BYTES, may_be_deep
+from stream.reading.outcome import OUTCOMES
+from stream.reading.record import (
+    COST_MAX_USD,
+    LATENCY_MAX_S,
+    MICRO,
+    MILLI,
+    NANO,
+    TOKENS_MAX,
+    TRACE_ID_MAX_CHARS,
+    FeedbackReading,
+    RawTrace,
+    arm_drawn,
+    class_of,
+    decode_feedback,
+    decode_trace,
+    read_feedback,
+)
+from stream.records import OVERFLOW, SCHEMA
+
+Cell: TypeAlias = tuple[str, str, str, str, str]
+"""Query class, and the names of the arm: not checked, since whoever knows a cell of these names has checked them."""
+Arrival: TypeAlias = tuple[int, int, int, int, int]
+"""What a trace adds to sums: nano-dollars, milliseconds, tokens (-1 where unknown), its outcome, and its inline micro-score or -1."""
+
+
+class PlainTrace(NamedTuple):
+    """A trace to be counted."""
+
+    key: bytes
+    """Hash of the trace id."""
+    cell: Cell
+    is_draw: bool
+    """Whether it brought a decision that drew its arm."""
+    arrival: Arrival
+
+
+KEY_BYTES = 15
+"""Bytes kept of a trace id's 128-bit hash: 120 bits still make a collision unheard of, and a `bytes` of 15 takes 48 bytes of memory where one of 16 takes 64."""
+NOT_READABLE = (ValueError, TypeError, RecursionError)
+"""What decoding raises; msgspec's errors are `ValueError`s, and a tombstone has no value to decode."""
+
+
+def hash_key(key: bytes) -> bytes:
+    """Return the hash under which a trace id is known."""
+    return xxh3_128_digest(key)[:KEY_BYTES]
+
+
+def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[str], str]) -> list[tuple[Any, ...] | FeedbackReading | None]:
+    """Read the plain records of a chunk.
+
+    Args:
+        records: with `key` and `value`.
+        max_bytes: size above which a record is refused.
+        classify: gives the class of a query, for traces that name none.
+
+    Returns:
+        Of each record a tuple with the fields of `PlainTrace`, or feedback; None where it is to be read by `read_record`.
+    """
+    values = [record.value for record in records]
+    try:
+        traces: Sequence[RawTrace | None] = list(map(decode_trace, values))
+    except NOT_READABLE:
+        traces = list(map(_decoded, values))
+    return [_plain(trace, record.key, value, max_bytes, classify) for trace, record, value in zip(traces, records, values, strict=True)]
+
+
+def _decoded(value: Any) -> RawTrace | None:
+    try:
+        return decode_trace(value)
+    except NOT_READABLE:
+        return None
+
+
+def _feedback(value: bytes) -> FeedbackReading | None:
+    try:
+        return read_feedback(decode_feedback(value))
+    except (*NOT_READABLE, MalformedRecordError):
+        return None
+
+
+def _plain(trace: RawTrace | None, key: bytes | None, value: bytes, max_bytes: int, classify: Callable[[str], str]) -> tuple[Any, ...] | FeedbackReading | None:
+    if trace is None or len(value) > max_bytes or (len(value) > SAFE_BYTES and may_be_deep(value)):
+        return None
+    kind, schema, trace_id, _, agent, model, outcome, rating, tokens, latency_s, cost_usd, query_class, config_version, adapter, decision = astuple(trace)
+    if key is None or trace_id.encode() != key or schema != SCHEMA or not 0 < len(trace_id) <= TRACE_ID_MAX_CHARS:
+        return None
+    if kind is not None and kind != "trace":
+        return _feedback(value) if kind == "feedback" else None
+    if not (0.0 <= cost_usd <= COST_MAX_USD and 0.0 <= latency_s <= LATENCY_MAX_S and 0 <= tokens <= TOKENS_MAX and tokens == int(tokens)):
+        return None
+    is_draw = False
+    try:
+        query_class = query_class or class_of(trace, classify)
+        if decision is not None and (draws := arm_drawn(decision)) is not None:
+            is_draw = draws.allows((model, agent, config_version, adapter))
+    except MalformedRecordError:
+        return None
+    if OVERFLOW in (query_class, model):
+        return None
+    return (  # a plain tuple: a named one takes four times as long to make
+        xxh3_128_digest(key)[:KEY_BYTES],
+        (query_class, model, agent, config_version, adapter),
+        is_draw,
+        (
+            int(cost_usd * NANO + 0.5) if cost_usd else -1,
+            int(latency_s * MILLI + 0.5) if latency_s else -1,
+            int(tokens) if tokens else -1,
+            OUTCOMES.get(outcome, 0),
+            int(rating * MICRO + 0.5) if rating is not None and 0.0 <= rating <= 1.0 else -1,
+        ),
+    )
