@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stream.records import Arm
@@ -74,6 +74,8 @@ class ArmEvidence:
         by_source: scored traces by `SOURCES`; each counts under the best source it has.
         cost_usd: dollars a trace.
         latency_s: seconds a trace.
+        confounded_cap: most that `confounded` weighs, in traces.
+        believed: what the arm is judged by: its draws, and the others with capped weight.
     """
 
     arm: Arm
@@ -88,16 +90,15 @@ class ArmEvidence:
     cost_usd: Quantity = UNKNOWN
     latency_s: Quantity = UNKNOWN
     confounded_cap: float = math.inf
+    believed: Tally = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "believed", self.drawn.plus(self.confounded.capped(self.confounded_cap)))
 
     @property
     def rated_count(self) -> int:
         """Traces with a score from any source."""
         return sum(self.by_source)
-
-    @property
-    def believed(self) -> Tally:
-        """What the arm is judged by: its draws, and the others with capped weight."""
-        return self.drawn.plus(self.confounded.capped(self.confounded_cap))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from stream.errors import SettingsError
@@ -35,7 +36,8 @@ class Policy(Protocol):
         """Divide the draws among the arms of the evidence, of which there is at least one; none of them is withdrawn."""
 
 
-def policies() -> dict[str, Policy]:
+@lru_cache(maxsize=1)
+def policies() -> Mapping[str, Policy]:
     """Every policy by its name, in the order of the documentation."""
     from stream.routing.heuristic import Heuristic
     from stream.routing.learned import Learned
