@@ -118,7 +118,7 @@ class ArchiveReader:
             newest_first: in the order of archiving backwards, else forwards.
         """
         for block in self._listed(query_class, agent, since_ms, until_ms, after_seq, newest_first):
-            found = [entry for entry in self._firsts(block) if _fits(entry, query_class, agent) and entry.seq > after_seq and _is_between(entry, block, since_ms, until_ms)]
+            found = [entry for entry in self._firsts(block, query_class, agent) if entry.seq > after_seq and _is_between(entry, block, since_ms, until_ms)]
             ratings = self._ratings([entry.trace_id for entry in found if entry.trace_id is not None])
             for entry in reversed(found) if newest_first else found:
                 yield ArchivedTrace(entry, ratings.get(entry.trace_id or "", ()))
@@ -164,22 +164,24 @@ class ArchiveReader:
     def _listed(self, query_class: str | None, agent: str | None, since_ms: int, until_ms: int | None, after_seq: int, newest_first: bool) -> Iterator[Block]:
         wanted = [(field, name) for field, name in ((Field.QUERY_CLASS, query_class), (Field.AGENT, agent)) if name is not None]
         where = "".join(" AND EXISTS (SELECT 1 FROM postings WHERE field = ? AND name = ? AND block = first_seq)" for _ in wanted[1:])
-        first = " AND first_seq IN (SELECT block FROM postings WHERE field = ? AND name = ?)" if wanted else ""
+        first = " AND field = ? AND name = ?" if wanted else ""
         parameters: list[Any] = [after_seq, self.indexed, since_ms, 2**63 - 1 if until_ms is None else until_ms]
         parameters += [value for field, name in wanted for value in (int(field), name)]
-        order = "DESC" if newest_first else "ASC"
-        yield from self._blocks(f"last_seq > ? AND last_seq <= ? AND last_ms >= ? AND first_ms < ?{first}{where} ORDER BY first_seq {order}", parameters)
+        order = f"{'block' if wanted else 'first_seq'} {'DESC' if newest_first else 'ASC'}"
+        tables = "postings CROSS JOIN blocks ON first_seq = block" if wanted else "blocks"  # in this order: whoever stops early has read no more of either
+        yield from self._blocks(f"last_seq > ? AND last_seq <= ? AND last_ms >= ? AND first_ms < ?{first}{where} ORDER BY {order}", parameters, tables=tables)
 
-    def _blocks(self, where: str, parameters: Iterable[Any]) -> Iterator[Block]:
-        for row in self._database.execute(f"SELECT {COLUMNS} FROM blocks WHERE {where}", tuple(parameters)):  # noqa: S608 - `where` is this module's own
+    def _blocks(self, where: str, parameters: Iterable[Any], *, tables: str = "blocks") -> Iterator[Block]:
+        for row in self._database.execute(f"SELECT {COLUMNS} FROM {tables} WHERE {where}", tuple(parameters)):  # noqa: S608 - this module's own
             yield unpack(row)
 
     def _entry(self, seq: int) -> Entry | None:
         block = next(self._blocks("first_seq <= ? ORDER BY first_seq DESC LIMIT 1", (seq,)), None)
         return None if block is None or seq > block.last_seq else block.entry(seq - block.first_seq)
 
-    def _firsts(self, block: Block) -> list[Entry]:
-        traces = [place for place, kind in enumerate(block.body.kinds) if kind == Kind.TRACE]
+    def _firsts(self, block: Block, query_class: str | None, agent: str | None) -> list[Entry]:
+        named = enumerate(zip(block.body.kinds, block.body.classes, block.body.agents, strict=True))
+        traces = [place for place, (kind, of_class, of_agent) in named if kind == Kind.TRACE and query_class in (None, of_class) and agent in (None, of_agent)]
         copies = set(self._copies(block)) if traces else set()
         return [block.entry(place) for place in traces if block.first_seq + place not in copies]
 
@@ -187,8 +189,8 @@ class ArchiveReader:
         return [seq for (seq,) in self._database.execute("SELECT seq FROM duplicates WHERE seq BETWEEN ? AND ?", (block.first_seq, block.last_seq))]
 
     def _with_copies(self, field: Field, name: str) -> Iterator[Block]:
-        listed = "first_seq IN (SELECT block FROM postings WHERE field = ? AND name = ?)"
-        yield from self._blocks(f"{listed} AND EXISTS (SELECT 1 FROM duplicates WHERE seq BETWEEN first_seq AND last_seq)", (int(field), name))  # noqa: S608 - a constant
+        copied = "SELECT (SELECT max(first_seq) FROM blocks WHERE first_seq <= seq) FROM duplicates"
+        yield from self._blocks(f"first_seq IN ({copied}) AND first_seq IN (SELECT block FROM postings WHERE field = ? AND name = ?)", (int(field), name))  # noqa: S608 - constants
 
     def _ratings(self, trace_ids: list[str]) -> dict[str, tuple[Rating, ...]]:
         query = "SELECT trace_id, rater, kind, micro, given_at_s FROM ratings WHERE trace_id IN (SELECT value FROM json_each(?)) ORDER BY rater"
@@ -204,10 +206,6 @@ class ArchiveReader:
 
 def _name(entry: Entry, field: Field) -> str:
     return entry.query_class if field is Field.QUERY_CLASS else entry.agent
-
-
-def _fits(entry: Entry, query_class: str | None, agent: str | None) -> bool:
-    return (query_class is None or entry.query_class == query_class) and (agent is None or entry.agent == agent)
 
 
 def _is_between(entry: Entry, block: Block, since_ms: int, until_ms: int | None) -> bool:
