@@ -22,6 +22,7 @@ from stream.addresses import address_file
 from stream.errors import MissingExtraError, SettingsError
 from stream.fold.spec import FoldSpec
 from stream.health import HealthServer
+from stream.process import tune
 from stream.provision import provision, worker_changelogs
 from stream.settings import Settings
 from stream.topics import ENVELOPE_BYTES, OVERRIDES, ROUTING, STATE_BYTES, STATISTICS, TRACES, Topic
@@ -190,6 +191,7 @@ def run_worker(settings: Settings) -> None:
     app = create_app(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    tune()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     faust.Worker(app, loglevel="INFO", quiet=True, loop=loop, redirect_stdouts=False, override_logging=True).execute_from_commandline()

@@ -13,6 +13,7 @@
 | `heartbeat` | `GroupCoordinator._do_heartbeat` | who may write depends on when the group last heard of us |
 | `recovery` | `Store.apply_changelog_batch` and others | the last write must not win, and nothing is decoded twice |
 | `stream.record_batches` | `PartitionRecords._unpack_records` | record by record is dear, and a header name that is not UTF-8 stops a partition; it lies above, for every reader |
+| `stream.frames` | `AIOKafkaConnection._create_reader_task`, `_read` | asyncio's streams copy a fetch three times; it lies above, for every process that fetches much |
 
 `pins` holds the fingerprints of the overridden methods; a test fails when one of them changes upstream. `probe` overrides nothing:
 it reads single records and the bounds of logs, outside the group.

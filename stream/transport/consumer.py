@@ -7,6 +7,7 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
+from stream.frames import receive_by_frame
 from stream.record_batches import read_by_batch
 from stream.transport.chunks import ChunkedFetch, ChunkingThread
 from stream.transport.commits import DurableCommits
@@ -51,6 +52,7 @@ class EddyTransport(driver.Transport):
 def install(app: Any, *, sources: frozenset[str], client_options: Mapping[str, Any]) -> EddyTransport:
     """Give an app this transport; nothing may have asked it for its own before."""
     read_by_batch()
+    receive_by_frame()
     transport = EddyTransport(app.conf.broker_consumer, app)
     transport.sources, transport.client_options = sources, client_options
     transport.durable_offset, transport.heartbeat = lambda _: None, Heartbeat()

@@ -57,6 +57,13 @@ PINS: dict[str, str] = {
     "aiokafka.consumer.fetcher:PartitionRecords._consumer_record": "e668541600b047ab",
     "aiokafka.consumer.fetcher:PartitionRecords.__next__": "63ac34a08c309098",
     "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480732c",
+    "aiokafka.conn:AIOKafkaConnection.connect": "b0f9ba7f0cf6b432",
+    "aiokafka.conn:AIOKafkaConnection._create_reader_task": "9577a6e84c72c36b",
+    "aiokafka.conn:AIOKafkaConnection._read": "7b892995c0b81468",
+    "aiokafka.conn:AIOKafkaConnection._handle_frame": "46a7d9b8cf7ca222",
+    "aiokafka.conn:AIOKafkaProtocol.__init__": "119ac9d6340560a7",
+    "aiokafka.conn:AIOKafkaProtocol.connection_lost": "4086ca76bc152ea1",
+    "aiokafka.conn:create_conn": "673276cbddb4dc7c",
     "aiokafka.record.default_records:_DefaultRecordBatchPy._maybe_uncompress": "c9d0dc2bed50cc86",
     "aiokafka.record.default_records:_DefaultRecordBatchPy._read_msg": "0997ab7a58505c93",
 }
