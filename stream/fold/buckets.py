@@ -51,7 +51,7 @@ class Totals:
         minute: the partition's time, in minutes since the epoch; -1 at first.
         cells: by number; one without buckets has left, and its number is used again.
         classes: number of the cell of every arm of every class.
-        by_names: the same, by class and names of the arm in one.
+        by_names: the same, by class and names of the arm in one; without the overflow's, which no record may name.
         changed: classes whose totals changed since this set was last taken.
         left: spans that aged out since the last checkpoint.
     """
@@ -96,7 +96,9 @@ class Totals:
         arms = self.classes.setdefault(query_class, {})
         number = arms.get(arm)
         if number is None:
-            number = arms[arm] = self.by_names[query_class, *arm] = self._number(Cell(query_class, arm))
+            number = arms[arm] = self._number(Cell(query_class, arm))
+            if query_class != OVERFLOW and arm != OVERFLOW_ARM:
+                self.by_names[query_class, *arm] = number
         return number
 
     def _number(self, cell: Cell) -> int:
@@ -164,7 +166,8 @@ class Totals:
     def _release(self, number: int, cell: Cell) -> None:
         self._free.append(number)
         arms = self.classes[cell.query_class]
-        del arms[cell.arm], self.by_names[cell.query_class, *cell.arm]
+        del arms[cell.arm]
+        self.by_names.pop((cell.query_class, *cell.arm), None)
         if not arms:
             del self.classes[cell.query_class]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import xxhash
@@ -35,6 +36,7 @@ Words: TypeAlias = dict[int, Word]
 """By hash of the rater's name."""
 
 
+@lru_cache(maxsize=4096)
 def rater_hash(rater: str) -> int:
     """Return the 64-bit hash under which a rater's word is kept."""
     return xxhash.xxh3_64_intdigest(rater.encode())
@@ -47,6 +49,9 @@ def unpack_ratings(packed: bytes | None) -> Words:
 
 def pack_ratings(words: Words) -> bytes:
     """Pack ratings: 21 bytes each, in the order of their raters, so that equal ratings are equal bytes."""
+    if len(words) == 1:
+        ((rater, word),) = words.items()
+        return _RATING.pack(rater, *word)
     return b"".join(_RATING.pack(rater, *words[rater]) for rater in sorted(words))
 
 
@@ -64,6 +69,9 @@ def score_of(packed: bytes | None, inline_micro: int, outcome: int) -> tuple[int
     Returns:
         (place of the source's count in the sums, micro-score), or None where nothing is known.
     """
+    if packed and len(packed) == _RATING.size:
+        _, _, micro, kind = _RATING.unpack(packed)
+        return _SOURCES[kind], micro
     if packed:
         scores: list[list[int]] = [[], [], []]
         for _, _, micro, kind in _RATING.iter_unpack(packed):

@@ -31,7 +31,7 @@ from stream.reading.record import (
     decode_trace,
     read_feedback,
 )
-from stream.records import OVERFLOW, SCHEMA
+from stream.records import SCHEMA
 
 Cell: TypeAlias = tuple[str, str, str, str, str]
 """Query class, and the names of the arm: not checked, since whoever knows a cell of these names has checked them."""
@@ -110,8 +110,6 @@ def _plain(trace: RawTrace | None, key: bytes | None, value: bytes, max_bytes: i
         if decision is not None and (draws := arm_drawn(decision)) is not None:
             is_draw = draws.allows((model, agent, config_version, adapter))
     except MalformedRecordError:
-        return None
-    if OVERFLOW in (query_class, model):
         return None
     return (  # a plain tuple: a named one takes four times as long to make
         xxh3_128_digest(key)[:KEY_BYTES],
