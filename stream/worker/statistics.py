@@ -25,6 +25,8 @@ from stream.worker.sending import Send, die_if_refused
 BYTES_PER_S = 500_000
 """What a worker publishes at most when it has much to say. The embedded broker keeps all of it in memory; a total is some 5 kB."""
 BURST_BYTES = 2_000_000
+AMPLE_AGAIN = 0.9
+"""Part of the burst that must be there before totals go at once again."""
 LEAST_BYTES = 8_000
 """What a total counts for at least, so that 60 of them go a second at most: each costs a decision too, half a millisecond of somebody's processor."""
 LOADED_INTERVAL_S = 1.0
@@ -49,6 +51,7 @@ class Allowance:
     def __init__(self, *, bytes_per_s: float, burst_bytes: float, least_bytes: int = 0) -> None:
         self._bytes_per_s, self._burst_bytes, self._least_bytes = bytes_per_s, burst_bytes, least_bytes
         self._left, self._at_s = burst_bytes, float("-inf")
+        self._was_ample = True
 
     def left(self, now_s: float) -> float:
         """Bytes that may be sent now; negative where too many were."""
@@ -62,8 +65,10 @@ class Allowance:
         self._left = self.left(now_s) - max(size_bytes, self._least_bytes)
 
     def is_ample(self, now_s: float) -> bool:
-        """Whether more than half of the burst is left."""
-        return self.left(now_s) > self._burst_bytes / 2
+        """Whether more than half of the burst is left; once it was not, whether it is nearly whole again: load that stays is no reason to hurry by turns."""
+        share = self.left(now_s) / self._burst_bytes
+        self._was_ample = share > (0.5 if self._was_ample else AMPLE_AGAIN)
+        return self._was_ample
 
 
 class Turns:

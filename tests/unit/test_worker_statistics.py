@@ -79,6 +79,15 @@ def test_allowance_fills_with_time_up_to_its_burst():
     assert [allowance.left(now_s=at_s) for at_s in (0.0, 3.0, 3_600.0)] == [40.0, 70.0, 100.0]
 
 
+def test_allowance_that_ran_low_is_ample_only_when_nearly_whole():
+    """Under lasting load it would else be ample every few milliseconds, for one total and one decision each."""
+    allowance = Allowance(bytes_per_s=10, burst_bytes=100)
+    allowance.use(45, now_s=0.0)
+    assert allowance.is_ample(now_s=0.0)
+    allowance.use(10, now_s=0.0)
+    assert [allowance.is_ample(now_s=at_s) for at_s in (0.0, 1.0, 4.4, 4.6)] == [False, False, False, True]
+
+
 async def test_changed_class_goes_out_at_once_while_there_is_room():
     """A router hears of a trace within milliseconds, again and again."""
     desk = Desk()
