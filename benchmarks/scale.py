@@ -177,6 +177,8 @@ def _desk(classes: int) -> Figures:
     def learn() -> None:
         for total in totals:
             desk.learn(total)
+        while not desk.catch_up():
+            pass
 
     learn_s = timed(learn)
     updates = 0

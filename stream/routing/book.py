@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from stream.records import ANY_CLASS, PartitionStatistics
 from stream.routing.evidence import NO_SCORES, ClassEvidence, Tally, Weighed, class_evidence
 from stream.routing.merging import Ages, Merged, changes
@@ -9,11 +11,25 @@ from stream.routing.settings import RoutingSettings
 
 
 class Page:
-    """One class in the book: its partitions' newest statistics, and what they make together."""
+    """One class in the book.
+
+    Attributes:
+        newest: of each partition, its newest statistics.
+        taken: of each partition, the statistics that `merged` holds.
+        merged: what the partitions make together.
+    """
 
     def __init__(self) -> None:
         self.newest: dict[int, PartitionStatistics] = {}
+        self.taken: dict[int, PartitionStatistics] = {}
         self.merged = Merged()
+
+    def take(self, partition: int, fields: tuple[str, ...]) -> None:
+        """Bring what is merged up to a partition's newest statistics."""
+        before, after = self.taken.pop(partition, None), self.newest.get(partition)
+        self.merged.change(changes(before, after, fields))
+        if after is not None:
+            self.taken[partition] = after
 
 
 class Book:
@@ -23,8 +39,8 @@ class Book:
         self._settings, self._fold = settings, fold
         self._pages: dict[str, Page] = {}
         self._pool = Merged()
-        self._unpooled: set[str] = set()
-        """Classes in which something has changed that the pool of all classes has not heard of."""
+        self._stale: dict[tuple[str, int], None] = {}
+        """An ordered set: classes and partitions whose newest statistics are not merged yet. Of many that follow each other only the last is."""
         self.log_time_ms = 0
         self._ages = self._ages_now()
 
@@ -46,13 +62,8 @@ class Book:
         if known and known.offset >= statistics.offset:
             return False
         page.newest[statistics.partition] = statistics
-        self._replace(statistics.query_class, known, statistics)
+        self._stale[statistics.query_class, statistics.partition] = None
         return True
-
-    def _replace(self, query_class: str, before: PartitionStatistics | None, after: PartitionStatistics | None) -> None:
-        """Put one total in another's place."""
-        self._pages[query_class].merged.change(changes(before, after, self._settings.arm_fields))
-        self._unpooled.add(query_class)
 
     def _advance(self, log_time_ms: int) -> None:
         if log_time_ms > self.log_time_ms:
@@ -65,19 +76,32 @@ class Book:
         page = self._pages.get(query_class)
         if fold != self._fold or page is None or partition not in page.newest:
             return False
-        self._replace(query_class, page.newest.pop(partition), None)
+        del page.newest[partition]
+        self._stale[query_class, partition] = None
         return True
 
     def drop(self, query_class: str) -> None:
         """Drop a class that has nothing any more."""
-        for partition in list(self._pages[query_class].newest) if query_class in self._pages else ():
+        page = self._pages.get(query_class, Page())
+        for partition in list(page.newest):
             self.forget(query_class, partition, self._fold)
-        self._renew_pool()
+        self.catch_up()
         self._pages.pop(query_class, None)
+
+    def catch_up(self, most: int | None = None) -> bool:
+        """Merge what is not merged yet, or so many statistics of it; returns whether all is."""
+        concerned: set[str] = set()
+        for query_class, partition in list(islice(self._stale, most)):
+            del self._stale[query_class, partition]
+            self._pages[query_class].take(partition, self._settings.arm_fields)
+            concerned.add(query_class)
+        for query_class in concerned:
+            self._pool.change(self._pages[query_class].merged.news())
+        return not self._stale
 
     def evidence(self, query_class: str) -> ClassEvidence:
         """Make a class's evidence as of now, with what the other classes say as its prior; `*` is all classes together."""
-        self._renew_pool()
+        self.catch_up()
         pooled = self._pool.weighed(self._ages)
         if query_class == ANY_CLASS:
             return class_evidence(ANY_CLASS, pooled, self._settings, log_time_ms=self.log_time_ms)
@@ -85,11 +109,6 @@ class Book:
         weighed = page.merged.weighed(self._ages) if page else {}
         priors = {arm_id: _scores(everywhere).minus(_scores(weighed.get(arm_id))) for arm_id, everywhere in pooled.items()}
         return class_evidence(query_class, weighed, self._settings, priors=priors, log_time_ms=self.log_time_ms)
-
-    def _renew_pool(self) -> None:
-        for query_class in self._unpooled:
-            self._pool.change(self._pages[query_class].merged.news())
-        self._unpooled.clear()
 
 
 def _scores(weighed: Weighed | None) -> Tally:

@@ -21,6 +21,8 @@ from stream.routing.state import RoutingState
 
 CLASSES_PER_CALL = 32
 """Classes decided at one call: some 30 ms of work at 71 arms each, so that an event loop stays responsive."""
+MERGED_PER_CALL = 128
+"""Statistics merged at one call: 50 ms of work where each has 180 buckets that are new."""
 POOL_INTERVAL_S = 1.0
 """Least time between two looks at all classes together: they change with every record, and only unknown classes draw from them."""
 LEAST_TURN_S = 1.0
@@ -182,6 +184,13 @@ class RoutingDesk:
 
     # ---- what goes out
 
+    def catch_up(self) -> bool:
+        """Merge some of what was learned; returns whether all of it is merged, until which nothing is due.
+
+        `due` does it by itself. A new owner learns tens of thousands of totals, which no event loop may be held for.
+        """
+        return self._book.catch_up(MERGED_PER_CALL)
+
     def due(self, now_s: float, *, limit: int = CLASSES_PER_CALL) -> list[RoutingUpdate]:
         """Decide anew where something changed, and return the updates to publish.
 
@@ -191,7 +200,7 @@ class RoutingDesk:
             now_s: a monotonic time, in seconds.
             limit: most classes decided at this call; those that wait longest come first.
         """
-        if self.superseded_by is not None:
+        if self.superseded_by is not None or not self.catch_up():
             return []
         ready = sorted(self._ready(now_s), key=lambda name: self._places[name].considered_s)
         return [update for name in ready[:limit] if (update := self._reconsider(name, now_s))]

@@ -10,7 +10,7 @@ import pytest
 from stream.errors import SettingsError
 from stream.records import Arm, Override, RoutingUpdate
 from stream.routing.confidence import METHOD
-from stream.routing.desk import CLASSES_PER_CALL, RoutingDesk
+from stream.routing.desk import CLASSES_PER_CALL, MERGED_PER_CALL, RoutingDesk
 from stream.routing.settings import RoutingSettings
 from stream.routing.state import RoutingState
 from stream.settings import DeclaredArm, load
@@ -164,6 +164,16 @@ def test_desk_decides_a_bounded_number_of_classes_at_a_call_and_forgets_none() -
 
     assert max(map(len, batches)) <= CLASSES_PER_CALL
     assert {update.query_class for batch in batches for update in batch} == {*names, "*"}
+
+
+def test_desk_decides_nothing_before_all_that_it_learned_is_merged() -> None:
+    """A new owner reads thousands of totals; a decision by half of them would route by half of the evidence, and no call may take seconds."""
+    routing = desk()
+    for number in range(2 * MERGED_PER_CALL + 1):
+        routing.learn(statistics({"a": scored(1, 0)}, partition=number))
+
+    assert [routing.due(0.0), routing.due(0.0)] == [[], []]
+    assert decided(routing, 0.0).arms[0].count == 2 * MERGED_PER_CALL + 1
 
 
 def test_desk_publishes_growing_versions() -> None:
