@@ -27,6 +27,8 @@ from stream.archive.restore import ARCHIVE_FILE
 from stream.broker import remembered_port
 from stream.errors import BrokerUnavailableError
 from stream.fold.spec import FoldSpec
+from stream.frames import receive_by_frame
+from stream.process import tune
 from stream.reading.query_class import classifier
 from stream.record_batches import InChunks, read_by_batch
 from stream.topics import TRACES
@@ -98,6 +100,7 @@ class Learner:
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
         read_by_batch()
+        receive_by_frame()
         consumer = AIOKafkaConsumer(
             **self._settings.client_options,
             group_id=GROUP,
@@ -309,4 +312,5 @@ def main(settings: Settings) -> None:
     """Run the learner as a process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    tune()
     asyncio.run(run_learner(settings))
