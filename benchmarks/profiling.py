@@ -27,9 +27,10 @@ GROUPS = (
     ("fold", ("stream/fold/",)),
     ("continuity and effects", ("stream/worker/continuity", "stream/worker/effects")),
     ("metrics and health", ("stream/metrics", "prometheus_client", "stream/health", "stream/worker/watchdog", "aiohttp/")),
-    ("fetch and unpack", ("aiokafka/consumer", "aiokafka/record", "aiokafka/protocol")),
+    ("fetch and unpack", ("stream/record_batches", "aiokafka/consumer", "aiokafka/record", "aiokafka/protocol")),
     ("produce", ("aiokafka/producer",)),
-    ("socket", ("aiokafka/conn", "aiokafka/client", "asyncio/streams", "asyncio/selector_events", "asyncio/sslproto", "uvloop", "selectors.py")),
+    ("socket", ("aiokafka/conn", "aiokafka/client", "asyncio/streams", "asyncio/selector_events", "asyncio/sslproto", "stream/frames", "selectors.py")),
+    ("uvloop, sockets included", ("ServiceThread._start_thread", "Worker.execute_from_commandline")),
     ("faust", ("faust/", "mode/", "stream/transport", "agents/observe")),
     ("event loop", ("asyncio/",)),
 )
