@@ -23,6 +23,7 @@ from stream.archive.archive import Archive
 from stream.archive.intake import Rules
 from stream.archive.reader import ArchiveReader
 from stream.learner import INDEX_AFTER_RECORDS
+from stream.process import tune
 from stream.reading.query_class import classifier
 from stream.reading.record import read_record
 
@@ -131,6 +132,7 @@ def _query(name: str, times: int, ask: Callable[[], object]) -> dict[str, float 
 
 def main() -> None:
     """Measure and report."""
+    tune()
     with asked("archive", __doc__) as options:
         figures = asyncio.run(measure(options))
         report.finish("archive", figures, conditions=f"No broker, {options.size(TRACES, QUICK_TRACES):,} traces.", notes=NOTES, write=options.writes)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from stream.archive import runs
 from stream.archive.archive import Archive
 from stream.archive.reader import ArchiveReader
 from tests.unit.archive_support import Log, no_archive_left_open, opened  # noqa: F401 - a fixture
@@ -76,8 +77,13 @@ async def steps(archive: Archive, log: Log) -> None:
         await archive.index()
 
 
-async def test_archive_ends_the_same_wherever_its_writer_dies(tmp_path: Path) -> None:
-    """The writer dies at its 1st, 2nd, … statement; its successor reads the log again from the position it finds. P1, P5."""
+@pytest.mark.parametrize("fan", [runs.FAN, 2])
+async def test_archive_ends_the_same_wherever_its_writer_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fan: int) -> None:
+    """The writer dies at its 1st, 2nd, … statement; its successor reads the log again from the position it finds. P1, P5.
+
+    With a fan of 2 it merges what it has indexed every time, and dies in the middle of that, too.
+    """
+    monkeypatch.setattr(runs, "FAN", fan)
     log = story()
     (tmp_path / "oracle").mkdir()
     oracle = await opened(tmp_path / "oracle")
