@@ -13,7 +13,6 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.record_batches import read_by_batch
 from stream.settings import Settings
 
 
@@ -77,7 +76,6 @@ async def _to_end(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> A
 @asynccontextmanager
 async def _consumer(settings: Settings, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
     places = await _partitions(settings, topic)
-    read_by_batch()
     consumer = AIOKafkaConsumer(**settings.client_options, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50)
     await consumer.start()
     try:
