@@ -12,7 +12,8 @@ from stream.fold.feedback import FUTURE_MS, apply_decision, apply_feedback, is_a
 from stream.fold.state import MINUTE_MS, PartitionState, record_hash
 from stream.fold.traces import apply_trace
 from stream.reading.chunk import hash_key, read_chunk
-from stream.reading.partitioning import partition_of, partitions_of
+from stream.reading.many_keys import partitions_of
+from stream.reading.partitioning import partition_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
 
 

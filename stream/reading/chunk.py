@@ -7,8 +7,10 @@ wrong with it, is left to `read_record`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
+import msgspec
+from msgspec import Meta
 from msgspec.structs import astuple
 from xxhash import xxh3_128_digest
 
@@ -24,11 +26,11 @@ from stream.reading.record import (
     TOKENS_MAX,
     TRACE_ID_MAX_CHARS,
     FeedbackReading,
+    RawDecision,
     RawTrace,
     arm_drawn,
     class_of,
     decode_feedback,
-    decode_trace,
     read_feedback,
 )
 from stream.records import SCHEMA
@@ -56,6 +58,29 @@ NOT_READABLE = (ValueError, TypeError, RecursionError)
 """What decoding raises; msgspec's errors are `ValueError`s, and a tombstone has no value to decode."""
 
 
+class _Trace(RawTrace, kw_only=True, gc=False):
+    """A trace whose fields are within their bounds, which the decoder sees to; its fields are in the order of `RawTrace`."""
+
+    type: str | None = None
+    schema: Literal[SCHEMA] = SCHEMA  # type: ignore[valid-type]
+    trace_id: Annotated[str, Meta(min_length=1, max_length=TRACE_ID_MAX_CHARS)]
+    query: str = ""
+    agent: str = ""
+    model: str = ""
+    outcome: str | None = None
+    feedback: float | None = None
+    total_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] = 0
+    total_latency_seconds: Annotated[float, Meta(ge=0.0, le=LATENCY_MAX_S)] = 0.0
+    cost_usd: Annotated[float, Meta(ge=0.0, le=COST_MAX_USD)] = 0.0
+    query_class: str = ""
+    config_version: str = ""
+    adapter: str = ""
+    decision: RawDecision | None = None
+
+
+_decode = msgspec.json.Decoder(_Trace).decode
+
+
 def hash_key(key: bytes) -> bytes:
     """Return the hash under which a trace id is known."""
     return xxh3_128_digest(key)[:KEY_BYTES]
@@ -72,45 +97,27 @@ def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[st
     Returns:
         Of each record a tuple with the fields of `PlainTrace`, or feedback; None where it is to be read by `read_record`.
     """
-    values = [record.value for record in records]
-    try:
-        traces: Sequence[RawTrace | None] = list(map(decode_trace, values))
-    except NOT_READABLE:
-        traces = list(map(_decoded, values))
-    return [_plain(trace, record.key, value, max_bytes, classify) for trace, record, value in zip(traces, records, values, strict=True)]
+    return [_read(record, max_bytes, classify) for record in records]
 
 
-def _decoded(value: Any) -> RawTrace | None:
+def _read(record: Any, max_bytes: int, classify: Callable[[str], str]) -> tuple[Any, ...] | FeedbackReading | None:
+    value, key = record.value, record.key
     try:
-        return decode_trace(value)
+        trace = _decode(value)
     except NOT_READABLE:
         return None
-
-
-def _feedback(value: bytes) -> FeedbackReading | None:
-    try:
-        return read_feedback(decode_feedback(value))
-    except (*NOT_READABLE, MalformedRecordError):
-        return None
-
-
-def _plain(trace: RawTrace | None, key: bytes | None, value: bytes, max_bytes: int, classify: Callable[[str], str]) -> tuple[Any, ...] | FeedbackReading | None:
-    if trace is None or len(value) > max_bytes or (len(value) > SAFE_BYTES and may_be_deep(value)):
-        return None
-    kind, schema, trace_id, _, agent, model, outcome, rating, tokens, latency_s, cost_usd, query_class, config_version, adapter, decision = astuple(trace)
-    if key is None or trace_id.encode() != key or schema != SCHEMA or not 0 < len(trace_id) <= TRACE_ID_MAX_CHARS:
+    kind, _, trace_id, _, agent, model, outcome, rating, tokens, latency_s, cost_usd, query_class, config_version, adapter, decision = astuple(trace)
+    if trace_id.encode() != key or len(value) > max_bytes or (len(value) > SAFE_BYTES and may_be_deep(value)):
         return None
     if kind is not None and kind != "trace":
         return _feedback(value) if kind == "feedback" else None
-    if not (0.0 <= cost_usd <= COST_MAX_USD and 0.0 <= latency_s <= LATENCY_MAX_S and 0 <= tokens <= TOKENS_MAX and tokens == int(tokens)):
-        return None
     is_draw = False
-    try:
-        query_class = query_class or class_of(trace, classify)
-        if decision is not None and (draws := arm_drawn(decision)) is not None:
-            is_draw = draws.allows((model, agent, config_version, adapter))
-    except MalformedRecordError:
-        return None
+    if decision is not None or not query_class:
+        try:
+            query_class = query_class or class_of(trace, classify)
+            is_draw = decision is not None and (drawn := arm_drawn(decision)) is not None and drawn.allows((model, agent, config_version, adapter))
+        except MalformedRecordError:
+            return None
     return (  # a plain tuple: a named one takes four times as long to make
         xxh3_128_digest(key)[:KEY_BYTES],
         (query_class, model, agent, config_version, adapter),
@@ -118,8 +125,15 @@ def _plain(trace: RawTrace | None, key: bytes | None, value: bytes, max_bytes: i
         (
             int(cost_usd * NANO + 0.5) if cost_usd else -1,
             int(latency_s * MILLI + 0.5) if latency_s else -1,
-            int(tokens) if tokens else -1,
+            tokens or -1,
             OUTCOMES.get(outcome, 0),
             int(rating * MICRO + 0.5) if rating is not None and 0.0 <= rating <= 1.0 else -1,
         ),
     )
+
+
+def _feedback(value: bytes) -> FeedbackReading | None:
+    try:
+        return read_feedback(decode_feedback(value))
+    except (*NOT_READABLE, MalformedRecordError):
+        return None

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from stream.errors import MalformedRecordError, SettingsError
 from stream.reading.arm import FullArm
+from stream.reading.many_keys import partitions_of
 from stream.reading.outcome import Outcome
-from stream.reading.partitioning import murmur2, partition_of, partitions_of
+from stream.reading.partitioning import murmur2, partition_of
 from stream.reading.query_class import classifier, classify_query
 from stream.reading.record import REASONS, DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
 
@@ -86,7 +87,7 @@ def test_murmur2_agrees_with_aiokafka(key: bytes) -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=4) | st.binary(min_size=16, max_size=16), max_size=60), st.integers(1, 64))
 def test_partitions_of_many_keys_are_those_of_each(keys: list[bytes], partitions: int) -> None:
-    """The lanes of the long integer must not touch one another."""
+    """A chunk holds keys of all lengths; each must go where its producer sends it."""
     assert partitions_of(keys, partitions) == [partition_of(key, partitions) for key in keys]
 
 
