@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.broker import Ground
 from benchmarks.processes import Script, say
 from benchmarks.workload import SCENARIOS, write
-from stream.reading.partitioning import partitions_of
+from stream.reading.many_keys import partitions_of
 from stream.topics import TRACES
 
 BATCH_BYTES = 256 * 1024
