@@ -10,6 +10,7 @@
 | `resuming` | `Consumer.resume_partitions`, `pause_partitions`, `resume_flow` | records read before the queues are emptied are lost |
 | `log_bounds` | `AIOKafkaConsumerThread._highwaters`, `earliest_offsets` | Tansu's ListOffsets stops before the last batch, and may start behind the first |
 | `fetch_wait` | `AIOKafkaConsumerThread._create_worker_consumer` | 1.5 s are hard-coded, and Tansu does not wake a long poll |
+| `one_loop` | `ServiceThread._gather_remaining_tasks`, `QueueServiceThread.call_thread`, `WorkerThread` | two threads of one Python share one lock and no cache |
 | `heartbeat` | `GroupCoordinator._do_heartbeat` | who may write depends on when the group last heard of us |
 | `recovery` | `Store.apply_changelog_batch` and others | the last write must not win, and nothing is decoded twice |
 | `stream.record_batches` | `PartitionRecords._unpack_records` | record by record is dear, and a header name that is not UTF-8 stops a partition; it lies above, for every reader |

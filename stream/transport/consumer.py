@@ -16,11 +16,12 @@ from stream.transport.fetch_wait import ShortFetchWait
 from stream.transport.heartbeat import Heartbeat, ObservedHeartbeat
 from stream.transport.idle import PromptWait
 from stream.transport.log_bounds import TrueLogBounds
+from stream.transport.one_loop import OneLoop
 from stream.transport.resuming import DeferredResume
 from stream.transport.seeking import StateSeeking
 
 
-class EddyConsumerThread(TrueLogBounds, ShortFetchWait, ChunkingThread, ObservedHeartbeat):
+class EddyConsumerThread(OneLoop, TrueLogBounds, ShortFetchWait, ChunkingThread, ObservedHeartbeat):
     """The thread that talks to the broker."""
 
 
