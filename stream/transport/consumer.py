@@ -22,7 +22,7 @@ from stream.transport.seeking import StateSeeking
 
 
 class EddyConsumerThread(OneLoop, TrueLogBounds, ShortFetchWait, ChunkingThread, ObservedHeartbeat):
-    """The thread that talks to the broker."""
+    """What talks to the broker: to Faust a thread, here a part of the worker's own loop."""
 
 
 class EddyConsumer(ChunkedFetch, DirectDrain, PromptWait, DurableCommits, StateSeeking, DeferredResume):
