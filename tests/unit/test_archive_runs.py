@@ -13,6 +13,7 @@ from stream.archive import runs, schema
 from stream.archive.fingerprints import LEAST_PLACES, Fingerprints
 from stream.archive.positions import HASH_BITS, hash_id
 from stream.archive.reader import ArchiveReader
+from stream.archive.sorting import sort_pairs, sort_pairs_slowly
 from tests.unit.archive_support import Log, no_archive_left_open, opened  # noqa: F401 - a fixture
 
 
