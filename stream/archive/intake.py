@@ -15,14 +15,15 @@ from stream.errors import MalformedRecordError
 from stream.fold.feedback import is_ahead
 from stream.fold.fold import LogRecord as FoldRecord
 from stream.fold.ratings import KIND_NUMBERS
-from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, Reading, TraceReading, read_record
+from stream.reading.names import Named, TraceNames, read_names
+from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading
 from stream.records import Forget
 
 _MALFORMED, _TRACE, _FEEDBACK, _FORGET = (kind.value for kind in (Kind.MALFORMED, Kind.TRACE, Kind.FEEDBACK, Kind.FORGET))
 """As plain numbers, which are compared and written faster."""
-_KINDS: dict[type[Reading] | type[None], int] = {
+_KINDS: dict[type[Named] | type[None], int] = {
     type(None): _MALFORMED,
-    TraceReading: _TRACE,
+    TraceNames: _TRACE,
     FeedbackReading: _FEEDBACK,
     DecisionReading: Kind.DECISION.value,
     ForgetReading: _FORGET,
@@ -77,7 +78,7 @@ class Pending:
     postings: list[tuple[int, str, int, int]] = field(default_factory=list)
     forgets: list[tuple[str, int]] = field(default_factory=list)
 
-    def note(self, reading: Reading | None, *, hashed: int, seq: int, log_ms: int) -> None:
+    def note(self, reading: Named | None, *, hashed: int, seq: int, log_ms: int) -> None:
         """Remember what else than its place a record has to be remembered for."""
         if type(reading) is FeedbackReading:
             self.ratings.append((reading.trace_id, reading.rater, reading.given_at_s, reading.micro, KIND_NUMBERS[reading.rater_kind], seq, hashed))
@@ -147,12 +148,12 @@ class Intake:
         if entry.kind in (Kind.FEEDBACK, Kind.FORGET):
             pending.note(self._read_all([entry.value])[0], hashed=hashed, seq=entry.seq, log_ms=log_ms)
 
-    def _read_all(self, values: Sequence[bytes | None]) -> list[Reading | None]:
-        readings: list[Reading | None] = []
+    def _read_all(self, values: Sequence[bytes | None]) -> list[Named | None]:
+        readings: list[Named | None] = []
         append, max_bytes, classify = readings.append, self._rules.max_bytes, self._rules.classify
         for value in values:
             try:
-                append(read_record(value, max_bytes=max_bytes, classify=classify))
+                append(read_names(value, max_bytes=max_bytes, classify=classify))
             except MalformedRecordError:
                 append(None)
         return readings
@@ -180,7 +181,7 @@ class _Columns:
         names: what each record is looked up by.
     """
 
-    def __init__(self, records: Sequence[LogRecord], readings: list[Reading | None], log_time_ms: int) -> None:
+    def __init__(self, records: Sequence[LogRecord], readings: list[Named | None], log_time_ms: int) -> None:
         self._records, self.readings = records, readings
         self._stamps_ms = [record.timestamp for record in records]
         self.times_ms = log_times(log_time_ms, self._stamps_ms)
@@ -205,9 +206,9 @@ class _Columns:
     def blocks(self, position: Position, first_seq: int) -> list[Block]:
         """Cut the columns into blocks."""
         ids = None if self.names == self.keys else self._ids()
-        traces = [reading if type(reading) is TraceReading else None for reading in self.readings]
+        traces = [reading if type(reading) is TraceNames else None for reading in self.readings]
         classes = ["" if trace is None else trace.query_class for trace in traces]
-        agents = ["" if trace is None else trace.arm.agent for trace in traces]
+        agents = ["" if trace is None else trace.agent for trace in traces]
         columns = (self._stamps_ms, self.kinds, ids, classes, agents, self.keys, self.values)
         blocks = []
         for start, end in _cuts(self._records, self.values):

@@ -14,12 +14,12 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from math import log2
-from operator import itemgetter
 from typing import NamedTuple
 
 import aiosqlite
 
 from stream.archive.positions import HASH_BITS
+from stream.archive.sorting import sort_pairs
 
 SLICE_ENTRIES = 2048
 """Most entries of a slice, about: 32 KiB, which a look-up reads of every run."""
@@ -197,23 +197,13 @@ async def _part(database: aiosqlite.Connection, sources: Sequence[Run], prefix: 
 
 def _slices(run: Run, hashes: Sequence[int], marks: Sequence[int], *, prefix: int, prefix_bits: int) -> Iterator[tuple[int, bytes]]:
     """Sort entries, whose hashes all begin with a prefix, and cut them into slices; of equal hashes the older stays in front."""
-    in_order, their_marks = _sorted(hashes, marks)
+    in_order, their_marks = sort_pairs(hashes, marks)
     start, more = 0, run.bits - prefix_bits
     for place in range(prefix << more, (prefix + 1) << more):
         end = bisect_left(in_order, (place + 1) << (HASH_BITS - run.bits), start)
         if end > start:
             yield run.key(place), in_order[start:end].tobytes() + their_marks[start:end].tobytes()
         start = end
-
-
-def _sorted(hashes: Sequence[int], marks: Sequence[int]) -> tuple[array[int], array[int]]:
-    """Sort by hash: first as floats, which are compared several times faster and are hardly ever equal where hashes are not, then as they are."""
-    if len(hashes) < 2:
-        return array("q", hashes), array("q", marks)
-    order = sorted(range(len(hashes)), key=list(map(float, hashes)).__getitem__)
-    order.sort(key=hashes.__getitem__)
-    picked = itemgetter(*order)
-    return array("q", picked(hashes)), array("q", picked(marks))
 
 
 def _bits_for(entries: int) -> int:

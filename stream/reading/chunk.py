@@ -78,7 +78,7 @@ class _Trace(RawTrace, kw_only=True, gc=False):
     decision: RawDecision | None = None
 
 
-_decode = msgspec.json.Decoder(_Trace).decode
+decode_plain = msgspec.json.Decoder(_Trace).decode
 
 
 def hash_key(key: bytes) -> bytes:
@@ -103,7 +103,7 @@ def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[st
 def _read(record: Any, max_bytes: int, classify: Callable[[str], str]) -> tuple[Any, ...] | FeedbackReading | None:
     value, key = record.value, record.key
     try:
-        trace = _decode(value)
+        trace = decode_plain(value)
     except NOT_READABLE:
         return None
     kind, _, trace_id, _, agent, model, outcome, rating, tokens, latency_s, cost_usd, query_class, config_version, adapter, decision = astuple(trace)

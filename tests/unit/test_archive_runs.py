@@ -13,6 +13,7 @@ from stream.archive import runs, schema
 from stream.archive.fingerprints import LEAST_PLACES, Fingerprints
 from stream.archive.positions import HASH_BITS, hash_id
 from stream.archive.reader import ArchiveReader
+from stream.archive.sorting import sort_pairs, sort_pairs_slowly
 from tests.unit.archive_support import Log, no_archive_left_open, opened  # noqa: F401 - a fixture
 
 
@@ -147,3 +148,16 @@ async def test_forget_takes_its_records_out_of_the_runs(tmp_path: Path) -> None:
     await archive.close()
 
     assert (seqs, neighbour) == ([4], [3])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_are_sorted_the_same_with_and_without_numpy(seed: int) -> None:
+    """Equal hashes keep their order: the older record of a trace stands in front of the younger."""
+    rnd = random.Random(seed)
+    hashes = [rnd.getrandbits(63) >> rnd.choice([0, 58]) for _ in range(rnd.choice([0, 1, 2, 500]))]
+    marks = list(range(len(hashes)))
+
+    expected = sorted(zip(hashes, marks, strict=True), key=lambda pair: pair[0])
+
+    for sort in (sort_pairs, sort_pairs_slowly):
+        assert list(zip(*sort(hashes, marks), strict=True)) == expected
