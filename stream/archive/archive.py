@@ -21,7 +21,7 @@ import aiosqlite
 
 from stream.archive import runs, schema
 from stream.archive.blocks import Kind, pack
-from stream.archive.fingerprints import Fingerprints
+from stream.archive.bloom import BloomFilter
 from stream.archive.forgetting import begin_overwriting, expire_tombstones, finish_overwriting, forget
 from stream.archive.indexing import index, oldest_seq, unindexed
 from stream.archive.intake import Intake, LogRecord, Pending, Rules, Taken
@@ -48,7 +48,7 @@ class Archive:
         self.counts: Counter[str] = Counter()
         self._intake = Intake(rules)
         self._pending = Pending()
-        self._fingerprints = Fingerprints()
+        self._known = BloomFilter()
         self._next_seq = 1
         self._indexed = 0
         self._unclean = False
@@ -195,7 +195,7 @@ class Archive:
         marks = "SELECT value FROM marks WHERE name = ?"
         self._next_seq = max(1, await schema.scalar(self._database, marks, ("next_seq",)))
         self._indexed = await schema.scalar(self._database, marks, ("indexed",))
-        await self._fingerprints.load(self._database, live_from=await oldest_seq(self._database))
+        await self._known.load(self._database, live_from=await oldest_seq(self._database))
         self._pending = await unindexed(self._database, self._intake, after_seq=self._indexed)
         self._intake.forgotten.update(trace_id for trace_id, _ in self._pending.forgets)
         if self._mirror is not None:
@@ -220,7 +220,7 @@ class Archive:
         if pending.forgets:
             await begin_overwriting(self._database)
         async with self._transaction():
-            counts = await index(self._database, pending, fingerprints=self._fingerprints, partitions=self._rules.partitions, last_seq=last_seq)
+            counts = await index(self._database, pending, known=self._known, partitions=self._rules.partitions, last_seq=last_seq)
             for trace_id, log_ms in pending.forgets:
                 counts["forgotten"] += await forget(self._database, trace_id, log_ms=log_ms)
             await self._put([], counts, {"indexed": last_seq})

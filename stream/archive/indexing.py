@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import aiosqlite
+import numpy as np
 
 from stream.archive.blocks import COLUMNS, Block, Entry, Kind, unpack
-from stream.archive.fingerprints import Fingerprints
+from stream.archive.bloom import BloomFilter
 from stream.archive.intake import Intake, Pending
-from stream.archive.runs import first_seqs, write_run
+from stream.archive.runs import Integers, first_seqs, write_run
 from stream.reading.partitioning import partition_of
 
 FORWARDED_HEADER = "eddy-forwarded"
@@ -23,8 +24,10 @@ WHERE (excluded.given_at_s, excluded.micro, excluded.kind) > (ratings.given_at_s
 """
 """The greater word stands, as `stream.fold.ratings.Word` compares them."""
 
+_NONE = np.empty(0, dtype=np.int64)
 
-async def index(database: aiosqlite.Connection, pending: Pending, *, fingerprints: Fingerprints, partitions: int, last_seq: int) -> Counter[str]:
+
+async def index(database: aiosqlite.Connection, pending: Pending, *, known: BloomFilter, partitions: int, last_seq: int) -> Counter[str]:
     """Write a batch into the indexes, inside the caller's transaction.
 
     1. The first record of each trace is marked so; a copy is known by finding another there before it.
@@ -35,9 +38,9 @@ async def index(database: aiosqlite.Connection, pending: Pending, *, fingerprint
     Returns:
         What was counted: `duplicates`, `forwarded` (copies that a worker made, which are none).
     """
-    copies = await _copies(database, pending, fingerprints)  # 1
-    marks = [mark | (mark in copies) for mark in pending.marks] if copies else pending.marks
-    await write_run(database, pending.hashes, marks, last_seq=last_seq)  # 2
+    hashes, marks = np.concatenate([_NONE, *pending.hashes]), np.concatenate([_NONE, *pending.marks])
+    copies = await _copies(database, hashes, marks, known)  # 1
+    await write_run(database, hashes, marks | np.isin(marks, copies), last_seq=last_seq)  # 2
     await database.executemany(_RATE, sorted(pending.ratings))  # 3
     await database.executemany("INSERT OR IGNORE INTO postings VALUES (?, ?, ?, ?)", sorted(pending.postings))  # 4
     return await _count_copies(database, [mark >> 1 for mark in copies], partitions)
@@ -83,19 +86,18 @@ async def _blocks(database: aiosqlite.Connection, where: str, parameters: tuple[
             yield unpack(tuple(row))
 
 
-async def _copies(database: aiosqlite.Connection, pending: Pending, fingerprints: Fingerprints) -> set[int]:
+async def _copies(database: aiosqlite.Connection, hashes: Integers, marks: Integers, known: BloomFilter) -> list[int]:
     """Return the marks of the traces that are copies."""
-    traces = [hashed for hashed, mark in zip(pending.hashes, pending.marks, strict=True) if not mark & 1]
-    oldest = await oldest_seq(database)
-    await fingerprints.make_room(database, len(traces), live_from=oldest)
-    if not (known := set(fingerprints.note(traces))):
-        return set()
-    firsts = await first_seqs(database, known, live_from=oldest)
-    copies: set[int] = set()
-    for hashed, mark in zip(pending.hashes, pending.marks, strict=True):
-        if not mark & 1 and hashed in known and firsts.setdefault(hashed, mark >> 1) != mark >> 1:
-            copies.add(mark)
-    return copies
+    is_trace = marks & 1 == 0
+    traces, oldest = hashes[is_trace], await oldest_seq(database)
+    await known.make_room(database, len(traces), live_from=oldest)
+    suspects = known.add(traces)
+    if not len(suspects):
+        return []
+    firsts = await first_seqs(database, suspects.tolist(), live_from=oldest)
+    suspected = is_trace & np.isin(hashes, suspects)
+    pairs = zip(hashes[suspected].tolist(), marks[suspected].tolist(), strict=True)
+    return [mark for hashed, mark in pairs if firsts.setdefault(hashed, mark >> 1) != mark >> 1]
 
 
 async def _count_copies(database: aiosqlite.Connection, seqs: list[int], partitions: int) -> Counter[str]:

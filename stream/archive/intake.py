@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
+import numpy as np
+from xxhash import xxh3_64_digest
 
 from stream.archive.blocks import BYTES, RECORDS, Block, Body, Entry, Headers, Kind
-from stream.archive.positions import Position, hash_id, hash_ids, hash_record, log_times
+from stream.archive.positions import Position, hash_id, hash_record, log_times
+from stream.archive.runs import Integers
 from stream.errors import MalformedRecordError
 from stream.fold.feedback import is_ahead
 from stream.fold.fold import LogRecord as FoldRecord
@@ -65,15 +68,15 @@ class Pending:
     """What is archived and not indexed yet.
 
     Attributes:
-        hashes: of the trace id of every record that has one, in the order of archiving.
+        hashes: of the trace id of every record that has one, in the order of archiving, a chunk after the other.
         marks: of the same records: twice the number of a trace, twice the number and one of any other.
         ratings: of feedback records.
         postings: of every block.
         forgets: trace ids, with the partition's time.
     """
 
-    hashes: list[int] = field(default_factory=list)
-    marks: list[int] = field(default_factory=list)
+    hashes: list[Integers] = field(default_factory=list)
+    marks: list[Integers] = field(default_factory=list)
     ratings: list[RatingRow] = field(default_factory=list)
     postings: list[tuple[int, str, int, int]] = field(default_factory=list)
     forgets: list[tuple[str, int]] = field(default_factory=list)
@@ -143,8 +146,8 @@ class Intake:
         if (name := entry.name) is None:
             return
         hashed = hash_id(name)
-        pending.hashes.append(hashed)
-        pending.marks.append(2 * entry.seq + (entry.kind is not Kind.TRACE))
+        pending.hashes.append(np.array([hashed]))
+        pending.marks.append(np.array([2 * entry.seq + (entry.kind is not Kind.TRACE)]))
         if entry.kind in (Kind.FEEDBACK, Kind.FORGET):
             pending.note(self._read_all([entry.value])[0], hashed=hashed, seq=entry.seq, log_ms=log_ms)
 
@@ -224,14 +227,23 @@ class _Columns:
     def pending(self, first_seq: int) -> Pending:
         """Return what must be indexed."""
         hashes = hash_ids([name or b"" for name in self.names])
-        pending = Pending(hashes, [mark if kind == _TRACE else mark + 1 for mark, kind in zip(range(2 * first_seq, 2 * (first_seq + len(hashes)), 2), self.kinds, strict=True)])
+        is_trace = np.frombuffer(bytes(self.kinds), dtype=np.uint8) == _TRACE
+        marks = np.arange(2 * first_seq, 2 * (first_seq + len(hashes)), 2) + ~is_trace
+        pending = Pending()
         for place, kind in enumerate(self.kinds):
             if kind in _REMEMBERED:
-                pending.note(self.readings[place], hashed=hashes[place], seq=first_seq + place, log_ms=self.times_ms[place])
+                pending.note(self.readings[place], hashed=int(hashes[place]), seq=first_seq + place, log_ms=self.times_ms[place])
         if None in self.names:
-            named = [place for place, name in enumerate(self.names) if name is not None]
-            pending.hashes, pending.marks = [hashes[place] for place in named], [pending.marks[place] for place in named]
+            named = np.array([name is not None for name in self.names])
+            hashes, marks = hashes[named], marks[named]
+        pending.hashes, pending.marks = [hashes], [marks]
         return pending
+
+
+def hash_ids(trace_ids: Sequence[bytes]) -> Integers:
+    """Hash many, each as `hash_id` does: its digest is the number's bytes, the highest first."""
+    digests = np.frombuffer(b"".join(map(xxh3_64_digest, trace_ids)), dtype=">u8")
+    return (digests >> np.uint64(1)).astype(np.int64)
 
 
 def _cuts(records: Sequence[LogRecord], values: Sequence[bytes | None]) -> Iterator[tuple[int, int]]:

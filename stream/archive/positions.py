@@ -65,13 +65,7 @@ def hash_id(trace_id: bytes) -> int:
 
     Two ids of ten million share one with a probability of 5e-6; whoever looks a trace up compares its id.
     """
-    return hash_ids([trace_id])[0]
-
-
-def hash_ids(trace_ids: Sequence[bytes]) -> list[int]:
-    """Hash many, each as `hash_id` does."""
-    digest = xxhash.xxh3_64_intdigest
-    return [digest(trace_id) >> 1 for trace_id in trace_ids]
+    return xxhash.xxh3_64_intdigest(trace_id) >> 1
 
 
 def advance(log_time_ms: int, timestamp_ms: int) -> int:

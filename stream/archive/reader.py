@@ -14,7 +14,7 @@ from typing import Any
 from stream.archive import schema
 from stream.archive.blocks import COLUMNS, Block, Entry, Field, Kind, unpack
 from stream.archive.positions import hash_id
-from stream.archive.runs import ALL, FIND, firsts_in, marks_of
+from stream.archive.slices import ALL, FIND, firsts_in, marks_of
 from stream.fold.ratings import KINDS, Word, pack_ratings, rater_hash, score_of
 from stream.fold.totals import MICRO, Sum
 from stream.reading.record import TraceReading, read_record

@@ -2,34 +2,29 @@
 
 A batch is written once, as one run, and not touched again until it is merged with its neighbours: a b-tree of random hashes would
 rewrite a page for every few rows. Runs are in the order of archiving: the records of one are all older than those of the next.
-A slice holds the hashes of an equal part of their range, then a mark for each: twice the record's number, plus one unless it is the
-first record of its trace. (Integers of 8 bytes in the machine's order, which is little-endian wherever Eddy runs.)
 """
 
 from __future__ import annotations
 
 import json
-from array import array
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from math import log2
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import aiosqlite
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from stream.archive.positions import HASH_BITS
-from stream.archive.sorting import sort_pairs
+from stream.archive.slices import FIND, SLICE_BITS, marks_of
+
+Integers: TypeAlias = NDArray[np.int64]
 
 SLICE_ENTRIES = 2048
 """Most entries of a slice, about: 32 KiB, which a look-up reads of every run."""
 FAN = 8
-"""Runs of one tier that are merged: an entry is rewritten once a tier, 0.4 us each; a look-up reads at most so many runs a tier."""
-SLICE_BITS = 24
-"""Of a slice's key, below the run's number."""
-FIND = f"SELECT pairs FROM runs JOIN slices ON slices.id = (run << {SLICE_BITS}) + (?1 >> ({HASH_BITS} - bits)) ORDER BY last_seq"  # noqa: S608 - constants
-"""The slices where a hash may be; one statement, so that a merge never comes in between."""
-ALL = "SELECT pairs FROM slices"
+"""Runs of one tier that are merged: an entry is rewritten once a tier; a look-up reads at most so many runs a tier."""
 
 _RUNS = "SELECT run, bits, entries, last_seq FROM runs ORDER BY last_seq"
 _INSERT_SLICE = "INSERT INTO slices VALUES (?, ?)"
@@ -53,41 +48,17 @@ class Run(NamedTuple):
         return (self.run << SLICE_BITS) + place
 
 
-def unpack_pairs(pairs: bytes) -> tuple[memoryview, memoryview]:
-    """Return the hashes and the marks of a slice."""
-    both = memoryview(pairs).cast("q")
-    return both[: len(both) // 2], both[len(both) // 2 :]
+def arrays_of(pairs: Sequence[bytes]) -> tuple[Integers, Integers]:
+    """Return the hashes and the marks of slices, one after the other."""
+    halves = [np.frombuffer(each, dtype=np.int64).reshape(2, -1) for each in pairs]
+    hashes, marks = np.concatenate(halves, axis=1) if halves else np.empty((2, 0), dtype=np.int64)
+    return hashes, marks
 
 
-def marks_of(pairs: bytes, hashed: int) -> list[int]:
-    """Return the marks of one hash in a slice, oldest first.
-
-    Example:
-        >>> marks_of(pack_pairs([3, 7, 7, 9], [2, 4, 7, 8]), 7)
-        [4, 7]
-    """
-    hashes, marks = unpack_pairs(pairs)
-    place = bisect_left(hashes, hashed)
-    end = place
-    while end < len(hashes) and hashes[end] == hashed:
-        end += 1
-    return list(marks[place:end])
-
-
-def pack_pairs(hashes: Sequence[int], marks: Sequence[int]) -> bytes:
-    """Return a slice."""
-    return array("q", hashes).tobytes() + array("q", marks).tobytes()
-
-
-def firsts_in(pairs: bytes) -> list[tuple[int, int]]:
-    """Return hash and number of the records in a slice that are the first of their trace."""
-    hashes, marks = unpack_pairs(pairs)
-    return [(hashed, mark >> 1) for hashed, mark in zip(hashes, marks, strict=True) if not mark & 1]
-
-
-async def write_run(database: aiosqlite.Connection, hashes: Sequence[int], marks: Sequence[int], *, last_seq: int) -> None:
+async def write_run(database: aiosqlite.Connection, hashes: ArrayLike, marks: ArrayLike, *, last_seq: int) -> None:
     """Write a batch, in the order of archiving, as a run, inside the caller's transaction."""
-    if not hashes:
+    hashes, marks = np.asarray(hashes, dtype=np.int64), np.asarray(marks, dtype=np.int64)
+    if not len(hashes):
         return
     run = Run(await _next_run(database), _bits_for(len(hashes)), len(hashes), last_seq)
     await database.executemany(_INSERT_SLICE, _slices(run, hashes, marks, prefix=0, prefix_bits=0))
@@ -137,10 +108,10 @@ async def remove(database: aiosqlite.Connection, hashed: int, seqs: Collection[i
     async with database.execute(FIND.replace("SELECT pairs", "SELECT slices.id, pairs"), (hashed,)) as cursor:
         found = [(key, pairs) async for key, pairs in cursor]
     for key, pairs in found:
-        hashes, marks = unpack_pairs(pairs)
-        kept = [place for place, mark in enumerate(marks) if hashes[place] != hashed or mark >> 1 not in seqs]
-        if len(kept) < len(marks):
-            await database.execute("UPDATE slices SET pairs = ? WHERE id = ?", (pack_pairs([hashes[place] for place in kept], [marks[place] for place in kept]), key))
+        hashes, marks = arrays_of([pairs])
+        stays = (hashes != hashed) | ~np.isin(marks >> 1, list(seqs))
+        if not stays.all():
+            await database.execute("UPDATE slices SET pairs = ? WHERE id = ?", (hashes[stays].tobytes() + marks[stays].tobytes(), key))
 
 
 async def seqs_of(database: aiosqlite.Connection, hashed: int) -> list[int]:
@@ -177,32 +148,30 @@ async def _drop(database: aiosqlite.Connection, runs: Sequence[Run]) -> None:
     await database.executemany("DELETE FROM runs WHERE run = ?", [(run.run,) for run in runs])
 
 
-async def _part(database: aiosqlite.Connection, sources: Sequence[Run], prefix: int, bits: int, live_from: int) -> tuple[list[int], list[int]]:
+async def _part(database: aiosqlite.Connection, sources: Sequence[Run], prefix: int, bits: int, live_from: int) -> tuple[Integers, Integers]:
     """Read the entries of all hashes that begin with a prefix, oldest runs first."""
-    hashes: list[int] = []
-    marks: list[int] = []
+    slices: list[bytes] = []
     for source in sources:
         more = source.bits - bits
         places = source.key(prefix << more), source.key(((prefix + 1) << more) - 1)
         async with database.execute("SELECT pairs FROM slices WHERE id BETWEEN ? AND ? ORDER BY id", places) as cursor:
-            async for (pairs,) in cursor:
-                both = unpack_pairs(pairs)
-                hashes += both[0]
-                marks += both[1]
-    if marks and min(marks) >> 1 < live_from:
-        kept = [place for place, mark in enumerate(marks) if mark >> 1 >= live_from]
-        hashes, marks = [hashes[place] for place in kept], [marks[place] for place in kept]
-    return hashes, marks
+            slices += [pairs async for (pairs,) in cursor]
+    hashes, marks = arrays_of(slices)
+    live = marks >> 1 >= live_from
+    return (hashes, marks) if live.all() else (hashes[live], marks[live])
 
 
-def _slices(run: Run, hashes: Sequence[int], marks: Sequence[int], *, prefix: int, prefix_bits: int) -> Iterator[tuple[int, bytes]]:
+def _slices(run: Run, hashes: Integers, marks: Integers, *, prefix: int, prefix_bits: int) -> Iterator[tuple[int, bytes]]:
     """Sort entries, whose hashes all begin with a prefix, and cut them into slices; of equal hashes the older stays in front."""
-    in_order, their_marks = sort_pairs(hashes, marks)
-    start, more = 0, run.bits - prefix_bits
-    for place in range(prefix << more, (prefix + 1) << more):
-        end = bisect_left(in_order, (place + 1) << (HASH_BITS - run.bits), start)
+    order = np.argsort(hashes, kind="stable")
+    hashes, marks = hashes[order], marks[order]
+    more = run.bits - prefix_bits
+    places = range(prefix << more, (prefix + 1) << more)
+    ends = np.searchsorted(hashes >> (HASH_BITS - run.bits), np.array(places), side="right")
+    start = 0
+    for place, end in zip(places, ends.tolist(), strict=True):
         if end > start:
-            yield run.key(place), in_order[start:end].tobytes() + their_marks[start:end].tobytes()
+            yield run.key(place), hashes[start:end].tobytes() + marks[start:end].tobytes()
         start = end
 
 
