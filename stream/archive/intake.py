@@ -14,11 +14,10 @@ from xxhash import xxh3_64_digest
 from stream.archive.blocks import BYTES, RECORDS, Block, Body, Entry, Headers, Kind
 from stream.archive.positions import Position, hash_id, hash_record, log_times
 from stream.archive.runs import Integers
-from stream.errors import MalformedRecordError
 from stream.fold.feedback import is_ahead
 from stream.fold.fold import LogRecord as FoldRecord
 from stream.fold.ratings import KIND_NUMBERS
-from stream.reading.names import Named, TraceNames, read_names
+from stream.reading.names import Listed, Named, NameReader
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading
 from stream.records import Forget
 
@@ -26,11 +25,12 @@ _MALFORMED, _TRACE, _FEEDBACK, _FORGET = (kind.value for kind in (Kind.MALFORMED
 """As plain numbers, which are compared and written faster."""
 _KINDS: dict[type[Named] | type[None], int] = {
     type(None): _MALFORMED,
-    TraceNames: _TRACE,
+    Listed: _TRACE,
     FeedbackReading: _FEEDBACK,
     DecisionReading: Kind.DECISION.value,
     ForgetReading: _FORGET,
 }
+_UNLISTED = Listed("", "")
 _REMEMBERED = frozenset({_FEEDBACK, _FORGET})
 """Kinds of which more than their place is remembered until they are indexed."""
 _NAMES = {kind.value: kind.name.lower() for kind in Kind}
@@ -115,7 +115,7 @@ class Intake:
     """
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+        self._reader = NameReader(max_bytes=rules.max_bytes, classify=rules.classify)
         self.forgotten: set[str] = set()
 
     def take(self, position: Position, records: Sequence[LogRecord], *, first_seq: int) -> Taken:
@@ -131,7 +131,7 @@ class Intake:
         unread = _unread(position, records)
         if not unread:
             return Taken(position)
-        columns = _Columns(unread, self._read_all([record.value for record in unread]), position.log_time_ms)
+        columns = _Columns(unread, *self._reader.read_all(unread), position.log_time_ms)
         if self.forgotten or _FORGET in columns.kinds:
             self._forget(columns)
         last = unread[-1]
@@ -149,17 +149,7 @@ class Intake:
         pending.hashes.append(np.array([hashed]))
         pending.marks.append(np.array([2 * entry.seq + (entry.kind is not Kind.TRACE)]))
         if entry.kind in (Kind.FEEDBACK, Kind.FORGET):
-            pending.note(self._read_all([entry.value])[0], hashed=hashed, seq=entry.seq, log_ms=log_ms)
-
-    def _read_all(self, values: Sequence[bytes | None]) -> list[Named | None]:
-        readings: list[Named | None] = []
-        append, max_bytes, classify = readings.append, self._rules.max_bytes, self._rules.classify
-        for value in values:
-            try:
-                append(read_names(value, max_bytes=max_bytes, classify=classify))
-            except MalformedRecordError:
-                append(None)
-        return readings
+            pending.note(self._reader.read(entry.value)[1], hashed=hashed, seq=entry.seq, log_ms=log_ms)
 
     def _forget(self, columns: _Columns) -> None:
         """Put a Forget in the place of every record of a trace that was forgotten before it."""
@@ -184,21 +174,20 @@ class _Columns:
         names: what each record is looked up by.
     """
 
-    def __init__(self, records: Sequence[LogRecord], readings: list[Named | None], log_time_ms: int) -> None:
-        self._records, self.readings = records, readings
+    def __init__(self, records: Sequence[LogRecord], names: list[bytes | None], readings: list[Named | None], log_time_ms: int) -> None:
+        self._records, self.names, self.readings = records, names, readings
         self._stamps_ms = [record.timestamp for record in records]
         self.times_ms = log_times(log_time_ms, self._stamps_ms)
         self.kinds = [_KINDS[type(reading)] for reading in readings]
-        if _FEEDBACK in self.kinds:
-            self._refuse_future()
         self.keys = [record.key for record in records]
         self.values = [record.value for record in records]
-        self.names = [key if reading is None else reading.trace_id.encode() for key, reading in zip(self.keys, self.readings, strict=True)]
+        if _FEEDBACK in self.kinds:
+            self._refuse_future()
 
     def _refuse_future(self) -> None:
         for place, kind in enumerate(self.kinds):
             if kind == _FEEDBACK and is_ahead(self.readings[place], max(self._stamps_ms[place], self.times_ms[place])):  # type: ignore[arg-type]
-                self.readings[place], self.kinds[place] = None, _MALFORMED
+                self.names[place], self.readings[place], self.kinds[place] = self.keys[place], None, _MALFORMED
 
     def blank(self, place: int, trace_id: str) -> None:
         """Leave of a record only that its trace is forgotten."""
@@ -209,9 +198,8 @@ class _Columns:
     def blocks(self, position: Position, first_seq: int) -> list[Block]:
         """Cut the columns into blocks."""
         ids = None if self.names == self.keys else self._ids()
-        traces = [reading if type(reading) is TraceNames else None for reading in self.readings]
-        classes = ["" if trace is None else trace.query_class for trace in traces]
-        agents = ["" if trace is None else trace.agent for trace in traces]
+        listed = [reading if type(reading) is Listed else _UNLISTED for reading in self.readings]
+        classes, agents = [each.query_class for each in listed], [each.agent for each in listed]
         columns = (self._stamps_ms, self.kinds, ids, classes, agents, self.keys, self.values)
         blocks = []
         for start, end in _cuts(self._records, self.values):
@@ -222,7 +210,7 @@ class _Columns:
         return blocks
 
     def _ids(self) -> list[str | None]:
-        return [None if name == key or reading is None else reading.trace_id for reading, name, key in zip(self.readings, self.names, self.keys, strict=True)]
+        return [None if name == key or name is None else name.decode() for name, key in zip(self.names, self.keys, strict=True)]
 
     def pending(self, first_seq: int) -> Pending:
         """Return what must be indexed."""

@@ -21,7 +21,7 @@ from stream.fold.ratings import Word, pack_ratings, unpack_ratings
 from stream.fold.state import Counters, PartitionState
 from stream.fold.totals import Sum, identity, merge
 from stream.reading.chunk import PlainTrace, hash_key, read_chunk
-from stream.reading.names import TraceNames, read_names
+from stream.reading.names import Listed, NameReader
 from stream.reading.query_class import classify_query
 from stream.reading.record import REASONS, FeedbackReading, TraceReading, read_record
 from tests.logs import START_MS, LogRecord, RandomLog, random_log, small_spec
@@ -294,16 +294,17 @@ def test_counters_are_all_checkpointed() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_names_are_read_of_what_the_fold_takes(seed: int) -> None:
     """The archive lists what is folded, under the same class and agent, and calls malformed what is refused, for the same reason."""
+    reader = NameReader(max_bytes=10_000, classify=classify_query)
     for record in random_log(seed, 300):
         try:
             read: Any = read_record(record.value, max_bytes=10_000, classify=classify_query)
         except MalformedRecordError as exc:
             with pytest.raises(MalformedRecordError) as refused:
-                read_names(record.value, max_bytes=10_000, classify=classify_query)
+                reader.read(record.value)
             assert refused.value.reason == exc.reason
         else:
-            expected = TraceNames(read.trace_id, read.query_class, read.arm.agent) if isinstance(read, TraceReading) else read
-            assert read_names(record.value, max_bytes=10_000, classify=classify_query) == expected
+            expected = Listed(read.query_class, read.arm.agent) if isinstance(read, TraceReading) else read
+            assert reader.read(record.value) == (read.trace_id, expected)
 
 
 AMOUNTS = st.one_of(st.just(-1), st.integers(0, 10**15))
