@@ -10,7 +10,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from stream import metrics
-from stream.archive.archive import Archive
+from stream.archive.archive import Archive, Batch
 from stream.archive.following import POLL_MS, MirrorFollower, Silence
 from stream.archive.intake import Rules
 from stream.archive.mirror import Mirror
@@ -71,6 +71,7 @@ class Learner:
     def __init__(self, settings: Settings, archive: Archive, mirror: Mirror | None) -> None:
         self._settings, self._archive, self._mirror = settings, archive, mirror
         self._due: dict[str, float] = {}
+        self._writing: asyncio.Task[int] | None = None
         self._committing: asyncio.Task[None] | None = None
         self.problem = "is starting"
         self.rows = 0
@@ -172,8 +173,11 @@ class Learner:
                 silence.about_to_fetch()
                 fetched = await consumer.getmany(timeout_ms=POLL_MS)
                 if silence.calls_for_a_look(consumer, fetched):
+                    await self._written()
                     await self._look_again(consumer)
-                archived = await self._archive_round(fetched)
+                batch = self._archive.take({place.partition: list(chain.from_iterable(chunks)) for place, chunks in fetched.items()})
+                archived = await self._written()
+                self._writing = asyncio.create_task(self._write(batch))
                 self._measure(consumer)
                 self._commit(consumer)
                 if mirroring is not None and mirroring.done():
@@ -181,15 +185,21 @@ class Learner:
                 if archived >= BUSY_RECORDS:
                     await asyncio.sleep(silence.left_of_round(ROUND_S))
         finally:
+            await self._written()
             if mirroring is not None:
                 mirroring.cancel()
                 with contextlib.suppress(asyncio.CancelledError, KafkaError, BrokerUnavailableError, OSError):
                     await mirroring
 
-    async def _archive_round(self, fetched: Mapping[TopicPartition, list[list[Any]]]) -> int:
+    async def _written(self) -> int:
+        """Wait until what was taken is archived; returns how many records that was."""
+        writing, self._writing = self._writing, None
+        return 0 if writing is None else await writing
+
+    async def _write(self, batch: Batch) -> int:
+        """Archive a batch, while the next one is fetched and read."""
         started_s = time.monotonic()
-        archived = await self._archive.append({place.partition: list(chain.from_iterable(chunks)) for place, chunks in fetched.items()})
-        if archived:
+        if archived := await self._archive.write(batch):
             metrics.ARCHIVE_COMMIT_SECONDS.observe(time.monotonic() - started_s)
             metrics.ARCHIVED.inc(archived)
         if self._archive.unindexed >= INDEX_AFTER_RECORDS or (self._archive.unindexed and self._is_due("index", INDEX_AFTER_S)):

@@ -1,8 +1,9 @@
 """The archive as its one writer has it: appending, indexing, forgetting, each in one transaction.
 
 A record's way into the file:
-1. `append` numbers and reads a chunk and writes its blocks, its partition's position, and what the mirror holds that these cover: one
-   transaction. After a crash before its end nothing of it is there, and the chunk is read from the log again; after it all of it is.
+1. `take` numbers and reads a batch, which may happen while the one before it is being written.
+   `write` writes its blocks, its partitions' positions, and what the mirror holds that these cover: one transaction.
+   After a crash before its end nothing of it is there, and the batch is read from the log again; after it all of it is.
 2. `index` writes the runs of what was appended since the last time, carries out its forgets and moves the mark: one transaction.
    After a crash before its end the next writer finds out what was not indexed by reading those blocks again.
 3. It merges runs that have grown many: one transaction. After a crash before its end they are as many still, and are merged next time.
@@ -14,7 +15,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import aiosqlite
@@ -25,13 +26,30 @@ from stream.archive.bloom import BloomFilter
 from stream.archive.forgetting import begin_overwriting, expire_tombstones, finish_overwriting, forget
 from stream.archive.indexing import index, oldest_seq, unindexed
 from stream.archive.intake import Intake, LogRecord, Pending, Rules, Taken
-from stream.archive.mirror import Mirror
+from stream.archive.mirror import Covered, Mirror
 from stream.archive.positions import Position
 from stream.archive.retention import Removed, is_removal_due, remove_oldest, used_bytes
 
 VACUUM_PAGES = 1024
 """8 MiB: some 10 ms."""
 _ADD = "INSERT INTO {table} VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records taken and not written yet.
+
+    Attributes:
+        before: positions of all partitions that it follows.
+        taken: of every partition that has new ones.
+        positions: of all partitions, once it is written.
+        next_seq: number of the next record after it.
+    """
+
+    before: dict[int, Position]
+    taken: list[Taken]
+    positions: dict[int, Position]
+    next_seq: int
 
 
 class Archive:
@@ -50,6 +68,7 @@ class Archive:
         self._pending = Pending()
         self._known = BloomFilter()
         self._next_seq = 1
+        self._ahead: Batch | None = None
         self._indexed = 0
         self._unclean = False
         self._writing = asyncio.Lock()
@@ -92,31 +111,56 @@ class Archive:
         return self.positions.get(partition) or Position(partition=partition)
 
     async def append(self, chunks: Mapping[int, Sequence[LogRecord]]) -> int:
-        """Archive the next records of some partitions, and what is mirrored up to there.
+        """Archive the next records of some partitions: `take` and `write`."""
+        return await self.write(self.take(chunks))
+
+    def take(self, chunks: Mapping[int, Sequence[LogRecord]]) -> Batch:
+        """Number and read the next records of some partitions, after those taken before.
 
         Args:
-            chunks: records in order, by partition; those that are archived already are skipped.
+            chunks: records in order, by partition; those that are archived or taken already are skipped.
+        """
+        positions, seq = (self.positions, self._next_seq) if self._ahead is None else (self._ahead.positions, self._ahead.next_seq)
+        taken = []
+        for partition, records in chunks.items():
+            each = self._intake.take(positions.get(partition) or Position(partition=partition), records, first_seq=seq)
+            if each.blocks:
+                seq = each.blocks[-1].last_seq + 1
+                taken.append(each)
+        self._ahead = Batch(positions, taken, positions | {each.position.partition: each.position for each in taken}, seq)
+        return self._ahead
+
+    async def write(self, batch: Batch) -> int:
+        """Write a batch, and what is mirrored up to there; batches in the order in which they were taken.
 
         Returns:
             The number of records archived.
+
+        Raises:
+            ValueError: what the batch follows is not what is archived: after an error what was taken before it must be taken again.
         """
-        taken = self._take(chunks)
-        counts = sum((each.counts for each in taken), Counter[str]())
-        positions = self.positions | {each.position.partition: each.position for each in taken}
-        rows = [pack(block) for each in taken for block in each.blocks]
-        next_seq = rows[-1][1] + 1 if rows else self._next_seq
-        covered = self._mirror.covered(positions) if self._mirror is not None else None
-        if not rows and not covered:
-            return 0
+        if batch.before is not self.positions:
+            raise ValueError("this batch was taken after another one than was written last, or before an error; take its records again")
+        counts = sum((each.counts for each in batch.taken), Counter[str]())
+        covered = self._mirror.covered(batch.positions) if self._mirror is not None else None
+        try:
+            if batch.taken or covered:
+                await self._write(batch, counts, covered)
+        except BaseException:
+            self._ahead = None
+            raise
+        self._note(batch, counts)
+        return sum(counts.values())
+
+    async def _write(self, batch: Batch, counts: Counter[str], covered: Covered | None) -> None:
+        rows = (pack(block) for each in batch.taken for block in each.blocks)  # packed as they are asked for, in SQLite's thread
         async with self._transaction():
             await self._database.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            await self._put([each.position for each in taken], counts, {"next_seq": next_seq})
+            await self._put([each.position for each in batch.taken], counts, {"next_seq": batch.next_seq})
             if covered:
                 await covered.write(self._database)
         if covered and self._mirror is not None:
             self._mirror.release(covered)
-        self._note(taken, positions, counts, next_seq)
-        return sum(counts.values())
 
     async def index(self) -> None:
         """Index what was appended, and forget what that asks for."""
@@ -201,19 +245,12 @@ class Archive:
         if self._mirror is not None:
             await self._mirror.load(self._database)
 
-    def _take(self, chunks: Mapping[int, Sequence[LogRecord]]) -> list[Taken]:
-        taken, seq = [], self._next_seq
-        for partition, records in chunks.items():
-            each = self._intake.take(self.position(partition), records, first_seq=seq)
-            if each.blocks:
-                seq = each.blocks[-1].last_seq + 1
-                taken.append(each)
-        return taken
-
-    def _note(self, taken: list[Taken], positions: dict[int, Position], counts: Counter[str], next_seq: int) -> None:
-        self.positions, self._next_seq = positions, next_seq
+    def _note(self, batch: Batch, counts: Counter[str]) -> None:
+        self.positions, self._next_seq = batch.positions, batch.next_seq
+        if self._ahead is batch:
+            self._ahead = None
         self.counts.update(counts)
-        for each in taken:
+        for each in batch.taken:
             self._pending.extend(each.pending)
 
     async def _index(self, pending: Pending, last_seq: int) -> None:
@@ -240,7 +277,7 @@ class Archive:
     async def _move(self, position: Position, counts: Counter[str]) -> None:
         async with self._transaction():
             await self._put([position], counts, {})
-        self.positions[position.partition] = position
+        self.positions, self._ahead = self.positions | {position.partition: position}, None
         self.counts.update(counts)
 
     async def _put(self, positions: list[Position], counts: Counter[str], marks: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,24 @@ def seen(path: Path) -> dict[str, Any]:
         }
 
 
-async def steps(archive: Archive, log: Log) -> None:
+async def in_turn(archive: Archive, log: Log) -> None:
     for start in range(0, len(log.records), 4):
         await archive.append({0: log.records[start : start + 4]})
         await archive.index()
 
 
-@pytest.mark.parametrize("fan", [runs.FAN, 2])
-async def test_archive_ends_the_same_wherever_its_writer_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fan: int) -> None:
+async def steps_ahead(archive: Archive, log: Log) -> None:
+    """The same steps; the next batch is taken before the last is written, as the learner does."""
+    batch = archive.take({0: log.records[:4]})
+    for start in range(4, len(log.records) + 4, 4):
+        following = archive.take({0: log.records[start : start + 4]})
+        await archive.write(batch)
+        await archive.index()
+        batch = following
+
+
+@pytest.mark.parametrize(("fan", "steps"), [(runs.FAN, in_turn), (2, in_turn), (2, steps_ahead)])
+async def test_archive_ends_the_same_wherever_its_writer_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fan: int, steps: Callable[[Archive, Log], Awaitable[None]]) -> None:
     """The writer dies at its 1st, 2nd, … statement; its successor reads the log again from the position it finds. P1, P5.
 
     With a fan of 2 it merges what it has indexed every time, and dies in the middle of that, too.
@@ -87,7 +98,7 @@ async def test_archive_ends_the_same_wherever_its_writer_dies(tmp_path: Path, mo
     log = story()
     (tmp_path / "oracle").mkdir()
     oracle = await opened(tmp_path / "oracle")
-    await steps(oracle, log)
+    await in_turn(oracle, log)
     await oracle.close()
     expected = seen(tmp_path / "oracle")
     crashes = 0
@@ -133,6 +144,29 @@ async def test_archive_indexes_what_its_predecessor_did_not(tmp_path: Path) -> N
         score = reader.trace("t3")
     assert score is not None
     assert score.score() == ("human", 1.0)
+
+
+async def test_archive_refuses_a_batch_that_was_taken_before_an_error(tmp_path: Path) -> None:
+    """It begins after one that is not archived, so that a hole would stay; taken again it is whole."""
+    log = story()
+    archive = await opened(tmp_path)
+    database = archive._database
+    first, second = archive.take({0: log.records[:4]}), archive.take({0: log.records[4:]})
+    archive._database = DyingDatabase(database, 2)  # type: ignore[assignment]
+    with pytest.raises(CrashError):
+        await archive.write(first)
+    await database.execute("ROLLBACK") if database.in_transaction else None
+    archive._database = database
+
+    with pytest.raises(ValueError, match="take its records again"):
+        await archive.write(second)
+    assert await archive.append({0: log.records}) == len(log.records)
+    with pytest.raises(ValueError, match="take its records again"):
+        await archive.write(first)
+
+    await archive.close()
+    with ArchiveReader(tmp_path / "archive.sqlite3") as reader:
+        assert [entry.offset for entry in reader.records(0)] == list(range(len(log.records)))
 
 
 async def test_archive_goes_on_after_a_failed_transaction(tmp_path: Path) -> None:
@@ -215,7 +249,7 @@ async def test_archive_can_be_closed_in_order_wherever_it_was_cancelled(tmp_path
     await archive.index()
     await archive.close()
     successor = await opened(tmp_path)
-    await steps(successor, log)
+    await in_turn(successor, log)
 
     with ArchiveReader(tmp_path / "archive.sqlite3") as reader:
         assert [entry.offset for entry in reader.records(0)] == list(range(len(log.records)))
