@@ -80,9 +80,9 @@ async def in_turn(archive: Archive, log: Log) -> None:
 
 async def steps_ahead(archive: Archive, log: Log) -> None:
     """The same steps; the next batch is taken before the last is written, as the learner does."""
-    batch = archive.take({0: log.records[:4]})
+    batch = await archive.take({0: log.records[:4]})
     for start in range(4, len(log.records) + 4, 4):
-        following = archive.take({0: log.records[start : start + 4]})
+        following = await archive.take({0: log.records[start : start + 4]})
         await archive.write(batch)
         await archive.index()
         batch = following
@@ -151,7 +151,7 @@ async def test_archive_refuses_a_batch_that_was_taken_before_an_error(tmp_path: 
     log = story()
     archive = await opened(tmp_path)
     database = archive._database
-    first, second = archive.take({0: log.records[:4]}), archive.take({0: log.records[4:]})
+    first, second = await archive.take({0: log.records[:4]}), await archive.take({0: log.records[4:]})
     archive._database = DyingDatabase(database, 2)  # type: ignore[assignment]
     with pytest.raises(CrashError):
         await archive.write(first)
