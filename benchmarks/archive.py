@@ -35,7 +35,7 @@ PARTITIONS = 8
 QUERIES, QUICK_QUERIES = 2_000, 100
 MAX_BYTES = 1_000_000
 NOTES = (
-    "`archive_us_per_row` is processor time of the archive's process a row, appending and indexing, SQLite's thread included, less what reading the same rows takes, as the archive reads them.",
+    "`archive_us_per_row` is processor time of the archive's process a row, appending and indexing, SQLite's thread included, less its own reading of the same rows.",
     "Rows come in rounds, as the learner reads them under load: a chunk of 690 records from each of 8 partitions; the indexes are written every 50,000 rows.",
 )
 
