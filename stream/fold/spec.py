@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Protocol
 
 FOLD_VERSION = 1
@@ -53,9 +54,14 @@ class FoldSpec:
     @property
     def id(self) -> str:
         """Twelve hex digits over all fields and the version of the fold's code."""
-        return hashlib.sha256(repr((FOLD_VERSION, *astuple(self))).encode()).hexdigest()[:12]
+        return _digest(self)
 
     @classmethod
     def of(cls, settings: FoldSettings) -> FoldSpec:
         """Take what specifies the fold out of a deployment's settings."""
         return cls(**{name: getattr(settings, name) for name in cls.__slots__})
+
+
+@lru_cache(maxsize=16)
+def _digest(spec: FoldSpec) -> str:
+    return hashlib.sha256(repr((FOLD_VERSION, *astuple(spec))).encode()).hexdigest()[:12]

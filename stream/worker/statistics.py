@@ -188,8 +188,8 @@ class StatisticsPublisher:
             await self._listener.decide(now_s)
 
     def _next(self, now_s: float) -> tuple[PartitionState, str] | None:
-        """Take the total that goes next, if one may."""
-        while self._allowance.left(now_s) > 0:
+        """Take the total that goes next, if one may. A class whose turn has begun goes on whatever is left: each part of it would cost a decision."""
+        while self._ready or self._allowance.left(now_s) > 0:
             if not self._ready:
                 self._ready |= self._turns.take(now_s, at_once=self._allowance.is_ample(now_s))
             queue = self._ready or self._backlog

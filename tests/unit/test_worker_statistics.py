@@ -117,6 +117,21 @@ async def test_all_partitions_of_a_class_go_together_under_load(monkeypatch: pyt
     assert sorted(await desk.publish(1.0)) == [b"f/3/code", b"f/4/code"]
 
 
+async def test_a_class_whose_turn_has_begun_goes_whole(monkeypatch: pytest.MonkeyPatch):
+    """There is room for one total and a bit: a class sent in pieces would be decided for with each of them."""
+    desk, other = Desk(), Totals(4)
+    desk.holdings.hold(HeldPartition(state=other, changelog=None))  # type: ignore[arg-type]
+    desk.totals.change("code", "math")
+    monkeypatch.setattr(desk.publisher, "_allowance", Allowance(bytes_per_s=0, burst_bytes=100 * len(module.encode(desk.totals.statistics("code")))))
+    desk.publisher._allowance.use(desk.publisher._allowance.left(0.0) - 1, 0.0)
+    other.change("code", "math")
+    desk.publisher.changed(desk.held)
+    desk.publisher.changed(desk.holdings.get(4))  # type: ignore[arg-type]
+    sent = await desk.publish(0.0)
+    assert sorted(sent) in ([b"f/3/code", b"f/4/code"], [b"f/3/math", b"f/4/math"])
+    assert await desk.publish(9.0) == []
+
+
 async def test_a_new_class_goes_before_those_that_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch):
     """Room for two totals after a second's wait, and three want it: nothing routes the new one yet."""
     desk = Desk()
