@@ -8,6 +8,8 @@ Workers are measured on a broker; the rest without one, as processor time of the
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -47,6 +49,7 @@ NOTES = (
     "Workers come up on an empty topic, stand still (SIGSTOP) while it is filled, and go on together. All share the cores with the broker.",
     "`_us_per_record` by classes x arms: processor time of folding and of checkpoints (one each 7,000 records of a partition), without fetching.",
     "`statistics_value_bytes`: the largest total of one class and partition, as `eddy.statistics` carries it.",
+    "`index_bytes_per_entry`: resident memory less what the allocator keeps free (`malloc_trim`), of one full index of the default horizon, its ratings included.",
     "`desk_*`: the owner of `eddy.statistics` learning a total of every class from each of 64 partitions (6 arms, 30 buckets each), and deciding every class once.",
     "10^7 traces, extrapolated: totals are bounded by classes x arms x buckets and the index by its horizon, so that folding and recovery cost what they cost at 10^6.",
     "The log of 10^7 traces is 15 GB at 1.5 kB, the broker's; the archive grows with it up to its own limit.",
@@ -152,20 +155,25 @@ def _shape(scenario: Scenario, traces: int) -> Figures:
 
 def _index(entries: int) -> Figures:
     """Memory of a full join index, an entry."""
-    process = psutil.Process()
     records = standing(SCENARIOS["8x6"], int(entries * 1.1), per_s=10_000)
     first = next(chunks(records, CHUNK))
     partition = Partition(horizon=entries)
     partition.fold(first)
-    gc.collect()
-    before = process.memory_info().rss
+    before = _held_bytes()
     for chunk in chunks(records, CHUNK):
         partition.fold(chunk)
-    gc.collect()
     held = len(partition.state.index)
-    per_entry = (process.memory_info().rss - before) / held
+    per_entry = (_held_bytes() - before) / held
     say(f"index: {per_entry:.0f} bytes an entry at {held:,} entries")
     return {"index_bytes_per_entry": per_entry, "index_entries": held}
+
+
+def _held_bytes() -> int:
+    """Resident memory that is in use: what is free and kept for later, some 10 MB, is the process's and not the index's."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
+    return psutil.Process().memory_info().rss
 
 
 def _desk(classes: int) -> Figures:

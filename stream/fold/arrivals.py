@@ -15,12 +15,12 @@ def taking(state: PartitionState) -> Callable[[tuple[Any, ...]], bool]:
     Given the fields of a `PlainTrace` it counts a trace that is new and of a cell that is known; else it says no and changes nothing.
     """
     index, totals, counters = state.index, state.totals, state.counters
-    slots, cells, add, pending, changed = index.slots, totals.by_names, index.add, totals.pending, totals.changed
+    blocks, cells, add, pending, changed = index.blocks, totals.by_names, index.add, totals.pending, totals.changed
 
     def take(plain: tuple[Any, ...]) -> bool:
         key, names, is_draw, arrival = plain
         cell = cells.get(names)
-        if cell is None or key in slots:
+        if cell is None or key in blocks:
             return False
         if counters.waiting:
             leave_unmatched(state)

@@ -25,7 +25,7 @@ def is_ahead(feedback: FeedbackReading, now_ms: int) -> bool:
 
 def _waiting_slot(state: PartitionState, key: bytes) -> int:
     """Return the slot of the entry of a trace id; one that waits is made where there is none."""
-    slot = state.index.slots.get(key)
+    slot = state.index.find(key)
     if slot is None:
         state.counters.waiting += 1
         slot = enter(state, key, WAITING, Outcome.UNKNOWN, NO_SCORE, None)

@@ -166,10 +166,8 @@ def _restore_rows(state: PartitionState, parts: list[tuple[int, Rows]]) -> None:
     _make_columns(index)
     for _, rows in sorted(parts, key=lambda part: part[0]):
         _take_rows(index, state.totals, rows)
-    for slot in _from_old_to_young(index):
-        if index.places[slot] != VACANT:
-            index.slots[index.keys[slot]] = slot
-    if len(index.slots) != len(index.keys) - index.places.count(VACANT):
+    index.know_keys()
+    if len(index) != len(index.keys) - index.places.count(VACANT):
         _vacate_moved(index)
     index.decisions = {slot: arm for slot, arm in index.decisions.items() if index.places[slot] == WAITING}
 
@@ -182,12 +180,6 @@ def _make_columns(index: JoinIndex) -> None:
     index.outcomes = array("B", [0]) * size
     index.inlines = array("i", [NO_SCORE]) * size
     index.ratings = [None] * size
-
-
-def _from_old_to_young(index: JoinIndex) -> Iterator[int]:
-    oldest = index.oldest % index.horizon
-    yield from range(oldest, len(index.keys))
-    yield from range(oldest)
 
 
 def _take_rows(index: JoinIndex, totals: Totals, rows: Rows) -> None:
@@ -251,8 +243,9 @@ def _rename(place: int, rows: Rows, totals: Totals) -> int:
 
 def _vacate_moved(index: JoinIndex) -> None:
     """Take out rows whose entry has moved to the young end: their key stands there again."""
-    for slot, key in enumerate(index.keys):
-        if index.places[slot] != VACANT and index.slots[key] != slot:
+    youngest = {index.keys[slot]: slot for slot in index.occupied()}
+    for slot in index.occupied():
+        if youngest[index.keys[slot]] != slot:
             index.vacate(slot)
 
 

@@ -171,7 +171,7 @@ class PartitionState:
             "seq": self.index.seq,
             "counters": msgspec.structs.asdict(self.counters),
             "totals": {query_class: self._canonical_arms(query_class) for query_class in sorted(self.totals.classes)},
-            "index": [self._canonical_entry(slot) for slot in sorted(self.index.slots.values(), key=self.index.seq_of)],
+            "index": [self._canonical_entry(slot) for slot in self.index.occupied()],
         }
 
     def _canonical_arms(self, query_class: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _NO_ARMS: dict[FullArm, int] = {}
 def apply_trace(state: PartitionState, trace: TraceReading, key: bytes) -> None:
     """Count a trace, with what waited for it; a second one of its id is a duplicate."""
     index = state.index
-    slot = index.slots.get(key)
+    slot = index.find(key)
     if slot is None:
         _count(state, trace, key, None, trace.drawn or False)
     elif index.places[slot] != WAITING:

@@ -131,6 +131,6 @@ class Watchdog:
         metrics.LAG.labels(number).set(self._lag(state))
         metrics.CLASSES.labels(number).set(len(state.totals.classes))
         metrics.ARMS.labels(number).set(sum(map(len, state.totals.classes.values())))
-        metrics.INDEX_ENTRIES.labels(number).set(len(state.index.slots))
+        metrics.INDEX_ENTRIES.labels(number).set(len(state.index))
         for name in state.counters.__struct_fields__:
             metrics.PARTITION_COUNTS.labels(number, name).set(getattr(state.counters, name))

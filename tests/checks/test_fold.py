@@ -17,6 +17,7 @@ from stream.errors import MalformedRecordError
 from stream.fold.adding import add_arrivals
 from stream.fold.checkpoint import Changelog, recover, write_checkpoint
 from stream.fold.fold import fold
+from stream.fold.index import JoinIndex
 from stream.fold.parts import decode_buckets, decode_part
 from stream.fold.ratings import Word, pack_ratings, unpack_ratings
 from stream.fold.state import Counters, PartitionState
@@ -321,6 +322,28 @@ def test_traces_added_together_add_what_they_add_one_by_one(arrivals: list[tuple
         add_arrivals(one_by_one, arrival)
     assert together == one_by_one
     assert together[Sum.COUNT] == len(arrivals)
+
+
+@pytest.mark.parametrize("horizon", [1, 40, 256, 700])
+def test_index_finds_the_slot_that_a_dict_of_slots_would(horizon: int) -> None:
+    """It knows of a key only its block of slots and its first byte; here three first bytes are all there are, and entries move and leave."""
+    rnd, index, slots = random.Random(horizon), JoinIndex(small_spec(horizon=horizon)), dict[bytes, int]()
+    for number in range(1, 3_001):
+        key = bytes([rnd.randrange(3)]) + number.to_bytes(14, "big")
+        if slots and rnd.random() < 0.2:
+            key = rnd.choice(list(slots))
+            index.clear(slots.pop(key))
+        leaving = [other for other, slot in slots.items() if slot == index.seq % horizon]
+        slots[key] = index.add(key, 0, 0, 0, -1, None)
+        for other in leaving:
+            del slots[other]
+        if number % 100 == 0:
+            again = (index.know_keys, index.compact_if_due)[number // 100 % 2]
+            again()
+            assert {other: index.find(other) for other in slots} == slots
+            assert sorted(index.occupied()) == sorted(slots.values())
+            assert len(index) == len(slots)
+            assert index.find(b"never there....") is None
 
 
 @pytest.mark.parametrize("seed", range(8))
