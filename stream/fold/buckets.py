@@ -6,12 +6,10 @@ while that is among the last `keep_minutes`, then in its hour's, then in its day
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TypeAlias
 
-from stream.fold.adding import add_arrivals
 from stream.fold.spec import FoldSpec
 from stream.fold.totals import WIDTHS_S, identity, merge
 from stream.reading.arm import FullArm
@@ -19,8 +17,6 @@ from stream.records import OVERFLOW, Arm, ArmStatistics
 
 MINUTES_IN = (1, 60, 1440)
 """Minutes in a bucket of each level."""
-PENDING_MAX = 4_096
-"""Records after whose chunk all that waits is added up: some 0.5 MB, and seven traces a bucket where there are 600."""
 OVERFLOW_ARM = FullArm(OVERFLOW, "", "", "")
 
 Span: TypeAlias = tuple[int, int]
@@ -57,13 +53,11 @@ class Totals:
         cells: by number; one without buckets has left, and its number is used again.
         classes: number of the cell of every arm of every class.
         by_names: the same, by class and names of the arm in one; without the overflow's, which no record may name.
-        pending: by place; the arrivals of the present minute that are not added to its sums yet, which is cheaper for many together. Whatever
-            reads sums settles them first; what only adds to sums need not.
         changed: classes whose totals changed since this set was last taken.
         left: spans that aged out since the last checkpoint.
     """
 
-    __slots__ = ("_floors", "_free", "_keep", "_max_arms", "_max_classes", "_unsettled", "by_names", "cells", "changed", "classes", "left", "minute", "pending", "slabs")
+    __slots__ = ("_floors", "_free", "_keep", "_max_arms", "_max_classes", "by_names", "cells", "changed", "classes", "left", "minute", "slabs")
 
     def __init__(self, spec: FoldSpec) -> None:
         self._keep = (spec.keep_minutes, spec.keep_hours, spec.keep_days)
@@ -75,8 +69,6 @@ class Totals:
         self.classes: dict[str, dict[FullArm, int]] = {}
         self.by_names: dict[tuple[str, ...], int] = {}
         self.slabs: tuple[dict[int, Slab], ...] = ({}, {}, {})
-        self.pending: defaultdict[int, list[int]] = defaultdict(list)
-        self._unsettled = 0
         self.changed: set[str] = set()
         self.left: set[Span] = set()
 
@@ -120,15 +112,14 @@ class Totals:
 
     def sums(self, span: Span, place: int) -> list[int]:
         """Return the sums of a bucket, made if there is none, to be changed in place; they count as changed."""
-        self.changed.add(self.cells[place >> 1].query_class)
-        return self._sums_in(self._slab(span), place)
-
-    def _sums_in(self, slab: Slab, place: int) -> list[int]:
+        slab = self._slab(span)
         slab.dirty.add(place)
+        cell = self.cells[place >> 1]
+        self.changed.add(cell.query_class)
         sums = slab.sums.get(place)
         if sums is None:
             sums = slab.sums[place] = identity()
-            self.cells[place >> 1].buckets += 1
+            cell.buckets += 1
         return sums
 
     def _slab(self, span: Span) -> Slab:
@@ -138,32 +129,10 @@ class Totals:
             slab = self.slabs[level][start] = Slab()
         return slab
 
-    # ---- adding up
-
-    def settle(self) -> None:
-        """Add all that waits to the sums."""
-        self._settle(list(self.pending))
-        self._unsettled = 0
-
-    def settle_if_due(self, folded: int) -> None:
-        """Add all that waits to the sums, if so many records were folded since the last time that it would take much memory."""
-        self._unsettled += folded
-        if self._unsettled >= PENDING_MAX:
-            self.settle()
-
-    def _settle(self, places: Iterable[int]) -> None:
-        pending = self.pending
-        if pending:
-            slab = self._slab((0, self.minute))
-            for place in places:
-                if place in pending:
-                    add_arrivals(self._sums_in(slab, place), pending.pop(place))
-
     # ---- ageing
 
     def advance(self, minute: int) -> None:
         """Let the partition's time go on: move what is too old for its span into a wider one, or drop it."""
-        self.settle()
         self.minute = minute
         self._floors = [minute // width - keep + 1 for width, keep in zip(MINUTES_IN, self._keep, strict=True)]
         for level, floor in enumerate(self._floors):
@@ -207,9 +176,7 @@ class Totals:
 
     def statistics(self, query_class: str) -> tuple[ArmStatistics, ...]:
         """Return the totals of one class as they go on the wire; empty where the class has left."""
-        arms = self.classes.get(query_class, {})
-        self._settle(place for number in arms.values() for place in (2 * number, 2 * number + 1))
-        spans = list(self._spans())
+        arms, spans = self.classes.get(query_class, {}), list(self._spans())
         return tuple(ArmStatistics(arm=_on_the_wire(arm), buckets=_rows(number, spans)) for arm, number in sorted(arms.items()))
 
     def _spans(self) -> Iterator[tuple[int, int, dict[int, list[int]]]]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stream.errors import LogGapError, MalformedRecordError
-from stream.fold.arrivals import taking
+from stream.fold.arrivals import Arrivals
 from stream.fold.feedback import FUTURE_MS, apply_decision, apply_feedback, is_ahead
-from stream.fold.state import PartitionState, record_hash
+from stream.fold.state import MINUTE_MS, PartitionState, record_hash
 from stream.fold.traces import apply_trace
 from stream.reading.chunk import hash_key, read_chunk
 from stream.reading.many_keys import partitions_of
@@ -87,12 +87,14 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
     if not unread:
         return []
     elsewhere: list[Refused | Misplaced] = []
-    take = taking(state)
+    arrivals = Arrivals(state)
     readings = read_chunk(unread, max_bytes=state.spec.max_record_bytes, classify=classify)
     for record, reading, partition in zip(unread, readings, partitions_of([record.key or b"" for record in unread], state.spec.partitions), strict=True):
         if record.timestamp > state.log_time_ms or state.log_time_ms < 0:
+            if record.timestamp // MINUTE_MS != state.totals.minute:
+                arrivals.settle()
             state.advance_time(record.timestamp)
-        if type(reading) is tuple and partition == state.number and take(reading):
+        if type(reading) is tuple and partition == state.number and arrivals.take(reading):
             continue
         try:
             misplaced = _fold_one(state, record, reading if type(reading) is FeedbackReading else None, partition, classify)
@@ -102,7 +104,7 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
         else:
             if misplaced is not None:
                 elsewhere.append(misplaced)
-    state.totals.settle_if_due(len(unread))
+    arrivals.settle()
     _move_to(state, unread[-1], len(unread))
     state.index.compact_if_due()
     return elsewhere

@@ -128,7 +128,6 @@ Change: TypeAlias = tuple[Span, int, list[int]]
 
 def changed_buckets(totals: Totals, *, full: bool) -> list[Change]:
     """Return all buckets, or those that changed since they were last asked for; they count as unchanged from now on."""
-    totals.settle()
     return [change for level, slabs in enumerate(totals.slabs) for start, slab in slabs.items() for change in _of_slab((level, start), slab, full)]
 
 

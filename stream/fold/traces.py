@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from stream.fold.adding import add_trace
 from stream.fold.buckets import OVERFLOW_ARM
 from stream.fold.index import WAITING
 from stream.fold.ratings import add_score, score_of
 from stream.fold.state import PartitionState
+from stream.fold.totals import Sum
 from stream.reading.arm import FullArm
+from stream.reading.outcome import Outcome
 from stream.reading.record import TraceReading
 from stream.records import OVERFLOW
 
+# Plain integers, since a member of an IntEnum is converted at every use as an index.
+_COUNT, _COST_KNOWN, _COST_NANO_USD, _LATENCY_KNOWN, _LATENCY_MS, _TOKENS_KNOWN, _TOKENS, _SUCCESSES, _FAILURES = map(int, list(Sum)[:9])
+_SUCCESS = int(Outcome.SUCCESS)
 _NONE = FullArm("", "", "", "")
 """No decision; another object than any that one names."""
 _NO_ARMS: dict[FullArm, int] = {}
@@ -61,6 +65,22 @@ def _capped(state: PartitionState, query_class: str, arm: FullArm) -> tuple[str,
         state.counters.overflow_arms += 1
         arm = OVERFLOW_ARM
     return query_class, arm
+
+
+def add_trace(sums: list[int], cost_nano_usd: int, latency_ms: int, tokens: int, outcome: int) -> None:
+    """Count a trace; a quantity of -1 is unknown."""
+    sums[_COUNT] += 1
+    if cost_nano_usd >= 0:
+        sums[_COST_KNOWN] += 1
+        sums[_COST_NANO_USD] += cost_nano_usd
+    if latency_ms >= 0:
+        sums[_LATENCY_KNOWN] += 1
+        sums[_LATENCY_MS] += latency_ms
+    if tokens >= 0:
+        sums[_TOKENS_KNOWN] += 1
+        sums[_TOKENS] += tokens
+    if outcome:
+        sums[_SUCCESSES if outcome == _SUCCESS else _FAILURES] += 1
 
 
 def enter(state: PartitionState, key: bytes, place: int, outcome: int, inline_micro: int, ratings: bytes | None) -> int:

@@ -14,11 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.errors import MalformedRecordError
-from stream.fold.adding import add_arrivals
+from stream.fold.arrivals import add_arrivals
 from stream.fold.checkpoint import Changelog, recover, write_checkpoint
 from stream.fold.fold import fold
 from stream.fold.index import JoinIndex
-from stream.fold.parts import decode_buckets, decode_part
 from stream.fold.ratings import Word, pack_ratings, unpack_ratings
 from stream.fold.state import Counters, PartitionState
 from stream.fold.totals import Sum, identity, merge
@@ -317,9 +316,9 @@ ARRIVALS = st.lists(st.tuples(AMOUNTS, AMOUNTS, AMOUNTS, st.sampled_from([0, 1, 
 def test_traces_added_together_add_what_they_add_one_by_one(arrivals: list[tuple[int, int, int, int, int]]) -> None:
     """A chunk's traces of one bucket are summed column by column."""
     together, one_by_one = identity(), identity()
-    add_arrivals(together, [number for arrival in arrivals for number in arrival])
+    add_arrivals(together, arrivals)
     for arrival in arrivals:
-        add_arrivals(one_by_one, arrival)
+        add_arrivals(one_by_one, [arrival])
     assert together == one_by_one
     assert together[Sum.COUNT] == len(arrivals)
 
@@ -344,41 +343,6 @@ def test_index_finds_the_slot_that_a_dict_of_slots_would(horizon: int) -> None:
             assert sorted(index.occupied()) == sorted(slots.values())
             assert len(index) == len(slots)
             assert index.find(b"never there....") is None
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_traces_that_wait_to_be_added_are_in_all_that_is_read(seed: int) -> None:
-    """Sums are added up when somebody reads them: whoever looks, whenever, sees what adding up after every chunk shows."""
-    rnd, log = random.Random(seed), random_log(seed, 400, step_s=step_of(seed))
-    lazy, eager = (PartitionState(0, small_spec()) for _ in range(2))
-    logs = [Changelog(horizon=lazy.spec.horizon) for _ in range(2)]
-    for start in range(0, 400, 20):
-        for state in (lazy, eager):
-            state.skip_hole(log[start].offset)
-            fold(state, log[start : start + 20], classify_query)
-        eager.totals.settle()
-        changed = [state.take_changed_classes() for state in (lazy, eager)]
-        assert changed[0] == changed[1]
-        for name in rnd.sample(sorted(changed[0]), rnd.randrange(len(changed[0]) + 1)):
-            assert lazy.statistics(name) == eager.statistics(name)
-        if rnd.random() < 0.3:
-            written = [write_checkpoint(state, changelog, checkpoint_id=bytes(16), full=False) for state, changelog in zip((lazy, eager), logs, strict=True)]
-            assert [buckets_by_name(part) for part in written[0].parts] == [buckets_by_name(part) for part in written[1].parts]
-    assert lazy.canonical() == eager.canonical()
-
-
-def step_of(seed: int) -> float:
-    """Seconds between records: within a minute, and across many."""
-    return (0.1, 1.0, 30.0, 600.0)[seed % 4]
-
-
-def buckets_by_name(part: Any) -> dict[Any, list[int]]:
-    """The buckets of a part, by span and names: cells that are made anew may be numbered otherwise."""
-    value = decode_part(part.value)
-    if not value.buckets:
-        return {}
-    held = decode_buckets(value.buckets)
-    return {(span.level, span.start, held.cells[place >> 1], place & 1): sums for span in held.spans for place, sums in zip(span.places, span.sums, strict=True)}
 
 
 @pytest.mark.parametrize("seed", range(20))
