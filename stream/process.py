@@ -1,13 +1,17 @@
-"""What Python is told in a process that works all the time: which event loop to run, and to look for garbage seldom."""
+"""What Python is told in a process that works all the time: which event loop to run, to look for garbage seldom, and to let threads in soon."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 
 GARBAGE_AFTER = (50_000, 20, 20)
 """Objects that may hang together in circles, made and not freed, before the young ones are looked through; then how many such looks
 before one at the older ones. Python's own 700 meant two looks a chunk, 5 % of a worker's time; records and state hold no circles."""
+
+SWITCH_S = 0.0005
+"""After so long a thread that computes lets another one in. SQLite's asks several times a block; with Python's own 5 ms each time it wrote only while nothing was read."""
 
 
 def tune() -> None:
@@ -16,6 +20,7 @@ def tune() -> None:
     gc.collect()
     gc.freeze()  # modules and classes stay: no look need go through them again
     gc.set_threshold(*GARBAGE_AFTER)
+    sys.setswitchinterval(SWITCH_S)
 
 
 def _use_uvloop() -> None:
