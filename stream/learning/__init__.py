@@ -1,0 +1,75 @@
+"""The learning library: usable by itself, without Kafka or Faust. Its users know these names from the library that it carries over."""
+
+from __future__ import annotations
+
+from stream.learning.analyzer import RouteStats, StepTypeStats, ToolStats, TraceAnalyzer, TraceSummary
+from stream.learning.context import ComplexityQueryAnalyzer, DefaultQueryAnalyzer, build_routing_context
+from stream.learning.contracts import (
+    AgentLearningPolicy,
+    IntelligenceLearningPolicy,
+    LearningPolicy,
+    QueryAnalyzer,
+    RewardFunction,
+    RouterPolicy,
+    RoutingContext,
+)
+from stream.learning.heuristic_router import CapacityRouter, HeuristicRouter
+from stream.learning.learned_router import LearnedRouterPolicy
+from stream.learning.registry import LearningRegistry, ModelRegistry, ModelSpec, RegistryBase, RouterPolicyRegistry
+from stream.learning.reward import HeuristicRewardFunction
+from stream.learning.trace import StepType, Trace, TraceStep
+from stream.reading.complexity import (
+    ComplexityResult,
+    adjust_tokens_for_model,
+    is_named_as_thinking_model,
+    is_thinking_model,
+    score_complexity,
+)
+from stream.reading.query_class import classify_query
+
+__all__ = [
+    "AgentLearningPolicy",
+    "CapacityRouter",
+    "ComplexityQueryAnalyzer",
+    "ComplexityResult",
+    "DefaultQueryAnalyzer",
+    "HeuristicRewardFunction",
+    "HeuristicRouter",
+    "IntelligenceLearningPolicy",
+    "LearnedRouterPolicy",
+    "LearningPolicy",
+    "LearningRegistry",
+    "ModelRegistry",
+    "ModelSpec",
+    "QueryAnalyzer",
+    "RegistryBase",
+    "RewardFunction",
+    "RouteStats",
+    "RouterPolicy",
+    "RouterPolicyRegistry",
+    "RoutingContext",
+    "StepType",
+    "StepTypeStats",
+    "ToolStats",
+    "Trace",
+    "TraceAnalyzer",
+    "TraceStep",
+    "TraceSummary",
+    "adjust_tokens_for_model",
+    "build_routing_context",
+    "classify_query",
+    "ensure_registered",
+    "is_named_as_thinking_model",
+    "is_thinking_model",
+    "score_complexity",
+]
+
+
+def ensure_registered() -> None:
+    """Register the router policies by their names, where they are not; also after a `clear()`."""
+    for name, policy in (("heuristic", HeuristicRouter), ("learned", LearnedRouterPolicy)):
+        if not RouterPolicyRegistry.contains(name):
+            RouterPolicyRegistry.register_value(name, policy)
+
+
+ensure_registered()
