@@ -39,12 +39,14 @@ class Policy(Protocol):
 @lru_cache(maxsize=1)
 def policies() -> Mapping[str, Policy]:
     """Every policy by its name, in the order of the documentation."""
+    from stream.routing.epsilon_greedy import EpsilonGreedy
     from stream.routing.heuristic import Heuristic
     from stream.routing.learned import Learned
     from stream.routing.static import Static
     from stream.routing.thompson import Thompson
+    from stream.routing.ucb import UpperConfidence
 
-    return {"thompson": Thompson(), "learned": Learned(), "heuristic": Heuristic(), "static": Static()}
+    return {"thompson": Thompson(), "epsilon_greedy": EpsilonGreedy(), "ucb": UpperConfidence(), "learned": Learned(), "heuristic": Heuristic(), "static": Static()}
 
 
 def policy_named(name: str) -> Policy:

@@ -26,7 +26,7 @@ def shares(policy: str, *arms: ArmEvidence, settings: RoutingSettings = SETTINGS
 
 def test_registry_names_its_policies() -> None:
     """The names are what `EDDY_POLICY` takes."""
-    assert list(policies()) == ["thompson", "learned", "heuristic", "static"]
+    assert list(policies()) == ["thompson", "epsilon_greedy", "ucb", "learned", "heuristic", "static"]
 
 
 def test_thompson_gives_the_probability_of_being_the_best() -> None:
@@ -41,6 +41,19 @@ def test_thompson_takes_other_classes_as_its_prior() -> None:
     found = shares("thompson", arm("a", prior=Tally(4, 4, 4)), arm("b", prior=Tally(4, 0, 0)))
 
     assert found["a"] > 0.99
+
+
+def test_epsilon_greedy_takes_the_best_mean_with_one_success_and_one_failure_added() -> None:
+    """(9 + 1)/(10 + 2) = .833 before (1 + 1)/(1 + 2) = .667: one lucky trace does not lead. Equal ones share."""
+    assert shares("epsilon_greedy", arm("a", 9, 1), arm("b", 1, 0)) == {"a": 1.0, "b": 0.0}
+    assert shares("epsilon_greedy", arm("a", 5, 5), arm("b", 1, 1)) == {"a": 0.5, "b": 0.5}
+
+
+def test_ucb_takes_what_may_be_the_best() -> None:
+    """Of an arm never scored the mean may be 1; of two with the same mean the one with fewer scores may be better."""
+    assert shares("ucb", arm("a", 9, 1), arm("b", 0, 0)) == {"a": 0.0, "b": 1.0}
+    assert shares("ucb", arm("a", 40, 40), arm("b", 4, 4)) == {"a": 0.0, "b": 1.0}
+    assert shares("ucb", arm("a", 90, 10), arm("b", 10, 90)) == {"a": 1.0, "b": 0.0}
 
 
 def test_learned_takes_the_best_of_those_with_enough_evidence() -> None:
