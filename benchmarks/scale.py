@@ -14,8 +14,10 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 
 import msgspec
 import psutil
@@ -68,7 +70,7 @@ async def measure(options: Options) -> Figures:
         for name in SHAPES:
             figures |= _shape(SCENARIOS[name], options.size(SHAPE_TRACES, QUICK_SHAPE_TRACES))
     if options.runs("index"):
-        figures |= _index(options.size(INDEX_ENTRIES, QUICK_INDEX_ENTRIES))
+        figures |= _by_itself(_index, options.size(INDEX_ENTRIES, QUICK_INDEX_ENTRIES))
     if options.runs("desk"):
         figures |= _desk(options.size(DESK_CLASSES, QUICK_DESK_CLASSES))
     return figures
@@ -151,6 +153,12 @@ def _shape(scenario: Scenario, traces: int) -> Figures:
         f"changelog_bytes_per_record_{scenario.id}": partition.written_bytes / len(records),
         f"statistics_value_bytes_{scenario.id}": value_bytes,
     }
+
+
+def _by_itself(measured: Callable[[int], Figures], size: int) -> Figures:
+    """Measure in a process of its own, which has no memory left over from other measurements to use again."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measured, size).result()
 
 
 def _index(entries: int) -> Figures:

@@ -3,7 +3,7 @@
 An entry is a trace, or feedback and decisions that wait for theirs. Each takes a number when it comes and again when it
 moves to the young end; it leaves when `horizon` numbers have been taken after its own. Its slot is that number modulo
 the horizon. A dict knows only the block of slots that a key stands in: blocks are few, so that their numbers are shared,
-where each slot's own would take 32 bytes. In the block the key is found by its first byte.
+where each slot's own would take 32 bytes; in the block the key is looked for.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ NO_KEY = bytes(KEY_BYTES)
 WAITING, VACANT, GONE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 """Places that are none: the entry waits for its trace; it has moved away; its cell has left (known only after a recovery)."""
 NO_SCORE = -1
-BLOCK_BITS = 8
-"""Slots in a block, as a power of two: half of its first bytes are searched for a key, and half a byte of another key is met, in 0.2 µs."""
+BLOCK_BITS = 6
+"""Slots in a block, as a power of two: half of its keys are compared until one is found, in half a microsecond."""
 GROWTH = 1024
 """Rows by which the columns grow until they have as many as the horizon."""
 
@@ -31,7 +31,6 @@ class JoinIndex:
         seq: number that the next entry takes.
         blocks: block of slots of every key.
         keys: by slot; the hash of the trace id.
-        tags: by slot; the first byte of the key, or of one that has left.
         places: by slot; the trace's place in the totals, or one of those that are none.
         minutes: by slot; the partition's time at the trace.
         outcomes: by slot.
@@ -42,14 +41,13 @@ class JoinIndex:
         fresh_from: number that the next entry took at the last checkpoint.
     """
 
-    __slots__ = ("_compact_at", "_numbers", "blocks", "changed", "decisions", "fresh_from", "horizon", "inlines", "keys", "minutes", "outcomes", "places", "ratings", "seq", "tags")
+    __slots__ = ("_compact_at", "_numbers", "blocks", "changed", "decisions", "fresh_from", "horizon", "inlines", "keys", "minutes", "outcomes", "places", "ratings", "seq")
 
     def __init__(self, spec: FoldSpec) -> None:
         self.horizon = spec.horizon
         self.seq = 0
         self.blocks: dict[bytes, int] = {}
         self.keys: list[bytes] = []
-        self.tags = bytearray()
         self.places = array("I")
         self.minutes = array("I")
         self.outcomes = array("B")
@@ -84,11 +82,7 @@ class JoinIndex:
         block = self.blocks.get(key)
         if block is None:
             return None
-        tag, tags, keys = key[0], self.tags, self.keys
-        slot = tags.find(tag, block << BLOCK_BITS)
-        while keys[slot] != key:
-            slot = tags.find(tag, slot + 1)
-        return slot
+        return self.keys.index(key, block << BLOCK_BITS, block + 1 << BLOCK_BITS)
 
     def occupied(self) -> list[int]:
         """Return the slots that hold an entry, from old to young."""
@@ -106,7 +100,6 @@ class JoinIndex:
         self.seq += 1
         self.blocks[key] = self._numbers[slot >> BLOCK_BITS]
         keys[slot] = key
-        self.tags[slot] = key[0]
         places[slot] = place
         self.minutes[slot] = minute
         self.outcomes[slot] = outcome
@@ -118,7 +111,6 @@ class JoinIndex:
         """Add empty rows at the end of the columns."""
         rows = min(GROWTH, self.horizon - len(self.keys))
         self.keys.extend([NO_KEY] * rows)
-        self.tags.extend(bytes(rows))
         self._number()
         self.places.extend([VACANT] * rows)
         self.minutes.extend([0] * rows)
@@ -132,7 +124,6 @@ class JoinIndex:
     def know_keys(self) -> None:
         """Make the dict anew from the columns; of a key that stands there twice the younger counts."""
         self._number()
-        self.tags = bytearray(b"".join(self.keys)[::KEY_BYTES])
         self.blocks = {}
         oldest = self.oldest % self.horizon
         for start, end in ((oldest, len(self.keys)), (0, oldest)):

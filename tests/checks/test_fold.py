@@ -325,7 +325,7 @@ def test_traces_added_together_add_what_they_add_one_by_one(arrivals: list[tuple
 
 @pytest.mark.parametrize("horizon", [1, 40, 256, 700])
 def test_index_finds_the_slot_that_a_dict_of_slots_would(horizon: int) -> None:
-    """It knows of a key only its block of slots and its first byte; here three first bytes are all there are, and entries move and leave."""
+    """It knows of a key only its block of slots; entries move and leave meanwhile."""
     rnd, index, slots = random.Random(horizon), JoinIndex(small_spec(horizon=horizon)), dict[bytes, int]()
     for number in range(1, 3_001):
         key = bytes([rnd.randrange(3)]) + number.to_bytes(14, "big")
