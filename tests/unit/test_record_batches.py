@@ -103,7 +103,7 @@ FETCHES: dict[str, dict[str, Any]] = {
     "several batches": {"fetched": b"".join(batch(10 * number, 10) for number in range(5))},
     "batches of one record": {"fetched": b"".join(batch(number, 1) for number in range(25))},
     "the last batch cut off": {"fetched": batch(0, 5) + batch(5, 5)[:-3]},
-    "gzip, snappy, lz4, zstd": {"fetched": b"".join(batch(7 * codec, 7, codec=codec) for codec in range(1, 5))},
+    "gzip, snappy, lz4, zstd": {"fetched": b"".join(batch(7 * number, 7, codec=number + 1) for number in range(4))},
     "from the middle of a batch": {"fetched": batch(0, 10) + batch(10, 10), "from_offset": 7},
     "from the middle of a compressed batch": {"fetched": batch(0, 10, codec=4) + batch(10, 10), "from_offset": 9},
     "from behind a whole batch": {"fetched": batch(0, 10) + batch(10, 10), "from_offset": 10},
@@ -273,6 +273,32 @@ def test_consumer_gets_lists_and_goes_on_behind_them(most_at_once: int | None) -
         assert state.position == (26 if not result.has_more() else seen[-1] + 1)
 
     assert seen == list(range(25))
+
+
+def test_what_lies_behind_a_hole_waits_for_what_may_be_in_it() -> None:
+    """The embedded broker may show a batch before the one in front of it: a reader that went on would have lost that one for good."""
+    wanted = InChunks()
+    reading = records(batch(0, 3) + batch(5, 3), wanted=wanted)
+    assert [record.offset for chunk in reading for record in chunk] == [0, 1, 2]
+    assert reading.next_fetch_offset == 3
+
+    again = records(batch(5, 3), from_offset=3, wanted=wanted)
+    assert (list(again), again.next_fetch_offset) == ([], 3)
+    whole = records(batch(3, 2) + batch(5, 3), from_offset=3, wanted=wanted)
+    assert [record.offset for chunk in whole for record in chunk] == [3, 4, 5, 6, 7]
+
+
+def test_a_hole_that_stays_is_read_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log may have lost something: a second later it is not waited for any more, though another hole further on is."""
+    now = SimpleNamespace(monotonic=lambda: 7.0)
+    monkeypatch.setattr(record_batches, "time", now)
+    wanted, fetched = InChunks(), batch(5, 3) + batch(10, 1)
+    assert list(records(fetched, from_offset=3, wanted=wanted)) == []
+    now.monotonic = lambda: 7.0 + record_batches.HOLE_S
+
+    reading = records(fetched, from_offset=3, wanted=wanted)
+    assert [record.offset for chunk in reading for record in chunk] == [5, 6, 7]
+    assert reading.next_fetch_offset == 8
 
 
 def test_wrong_checksum_is_raised_again_and_not_stepped_over() -> None:
