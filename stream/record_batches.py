@@ -30,7 +30,7 @@ except ImportError:  # no wheel for this platform: aiokafka's own, in software
 CHUNK_RECORDS = 1_000
 """Folding so many traces takes some 10 ms, during which the event loop does nothing else."""
 HOLE_S = 1.0
-"""So long a hole must stand before it is read over. Topics read in chunks are not compacted: what is missing in them is hardly ever gone."""
+"""So long a hole stands before it is read over. What is read in chunks (`eddy.traces`; all topics of the embedded broker) is not compacted: what is missing is hardly ever gone."""
 _LENGTH_AND_CRC = struct.Struct(">8xi5xI")
 """How a batch begins: its offset, the length of what follows that length, leader epoch and format, checksum."""
 _UP_TO_LENGTH, _UP_TO_CRC = 12, 21

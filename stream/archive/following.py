@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,7 +15,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from stream import metrics
 from stream.archive.mirror import Mirror, is_mirrored
 from stream.errors import BrokerUnavailableError
-from stream.record_batches import read_by_batch
+from stream.record_batches import InChunks, read_by_batch
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -41,7 +42,7 @@ class MirrorFollower:
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self._mirror = mirror
         read_by_batch()
-        self._consumer = AIOKafkaConsumer(**settings.client_options, group_id=None, auto_offset_reset="none", fetch_max_wait_ms=POLL_MS)
+        self._consumer = AIOKafkaConsumer(**settings.client_options, group_id=None, auto_offset_reset="none", fetch_max_wait_ms=POLL_MS, value_deserializer=InChunks())
         self._discover_at_s = 0.0
 
     async def run(self) -> None:
@@ -68,7 +69,8 @@ class MirrorFollower:
         except OffsetOutOfRangeError as exc:
             self._rewind(exc.args[0])
             return
-        for place, records in fetched.items():
+        for place, chunks in fetched.items():
+            records = list(chain.from_iterable(chunks))
             mirror.offer(place.topic, place.partition, records)
             metrics.MIRRORED.labels(place.topic).inc(len(records))
         if not consumer.assignment():

@@ -158,5 +158,4 @@ class Changelog:
             if rows < MERGE_BELOW_ROWS and part.end <= self.durable:
                 tiers[max(0, rows.bit_length() - 1) // (MERGE_FAN.bit_length() - 1)].append(part)
         small = [part for tier in tiers.values() if len(tier) >= MERGE_FAN for part in tier]
-        written_in, horizon = self._written_in, self._horizon
-        return {seq for part in small for seq in part.seqs[part.at :] if seq >= oldest and written_in[seq % horizon] in (0, part.number)}  # `_needs`, without a call a row
+        return {seq for part in small for seq in part.seqs[part.at :] if self._needs(part, seq, oldest)}

@@ -39,38 +39,29 @@ class HeuristicRouter(RouterPolicy):
 
     def select_model(self, context: RoutingContext) -> str:
         """Return the key of a model; the empty string where there is none at all."""
-        candidates = self._models or list(ModelRegistry.keys())
-        return choose(context, candidates, capacity=registered_size, price=registered_size, default=self._default, fallback=self._fallback)
+        return self._choose(context, self._candidates(), capacity=registered_size, price=registered_size)
+
+    def _candidates(self) -> list[str]:
+        return self._models or list(ModelRegistry.keys())
+
+    def _choose(self, context: RoutingContext, candidates: Sequence[str], *, capacity: Size, price: Size) -> str:
+        return choose(context, candidates, capacity=capacity, price=price, default=self._default, fallback=self._fallback)
 
 
-class CapacityRouter(RouterPolicy):
-    """The same rules over better sizes.
+class CapacityRouter(HeuristicRouter):
+    """The same rules and arguments over better sizes.
 
     - A model that is not registered has the size in its name (`llama-3.1-8b`).
     - Small is what has few *active* parameters, which is what a token costs; large is what has many in all.
     - A model whose context is known to be too short for the query and its answer is not chosen while there is another.
-
-    Args:
-        available_models: keys to choose from; none: all that are registered.
-        default_model: for queries of no rule.
-        fallback_model: where the default is not to be had.
     """
-
-    def __init__(self, available_models: Sequence[str] | None = None, *, default_model: str = "", fallback_model: str = "") -> None:
-        self._models = list(available_models or [])
-        self._default, self._fallback = default_model, fallback_model
-
-    @property
-    def available_models(self) -> list[str]:
-        """The keys to choose from, a copy."""
-        return list(self._models)
 
     def select_model(self, context: RoutingContext) -> str:
         """Return the key of a model; the empty string where there is none at all."""
-        candidates = self._models or list(ModelRegistry.keys())
+        candidates = self._candidates()
         tokens = context.query_length / CHARS_PER_TOKEN + context.suggested_max_tokens
         fitting = [key for key in candidates if not _is_too_short(key, tokens)] or candidates
-        return choose(context, fitting, capacity=total_size, price=active_size, default=self._default, fallback=self._fallback)
+        return self._choose(context, fitting, capacity=total_size, price=active_size)
 
 
 def choose(context: RoutingContext, candidates: Sequence[str], *, capacity: Size, price: Size, default: str, fallback: str) -> str:

@@ -63,3 +63,15 @@ def shared(evidence: ClassEvidence, leader: str | None, lead: float) -> dict[str
     """Give the leader its share and every arm an equal part of the rest."""
     equal = (1.0 - (lead if leader else 0.0)) / len(evidence.arms)
     return {arm.id: equal + (lead if arm.id == leader else 0.0) for arm in evidence.arms}
+
+
+def to_the_greatest(values: Mapping[str, float]) -> tuple[dict[str, float], str]:
+    """Divide all draws among the arms with the greatest value; returns their shares, and their names as a list.
+
+    Example:
+        >>> to_the_greatest({"a": 0.5, "b": 0.75, "c": 0.75})
+        ({'a': 0.0, 'b': 0.5, 'c': 0.5}, 'b, c')
+    """
+    greatest = max(values.values())
+    best = sorted(arm_id for arm_id, value in values.items() if value == greatest)
+    return {arm_id: (arm_id in best) / len(best) for arm_id in values}, ", ".join(best)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from stream.routing.evidence import ClassEvidence
-from stream.routing.heuristic import cold_start, is_cold
+from stream.routing.heuristic import cold_start, is_cold, to_the_greatest
 from stream.routing.registry import Decided
 from stream.routing.settings import RoutingSettings
 
@@ -28,12 +28,10 @@ class UpperConfidence:
         scores = {arm.id: arm.believed.plus(arm.prior) for arm in evidence.arms}
         rounds = sum(tally.weight for tally in scores.values())
         bounds = {arm_id: upper_bound(tally.weight, tally.total, rounds) for arm_id, tally in scores.items()}
-        greatest = max(bounds.values())
-        best = sorted(arm_id for arm_id, bound in bounds.items() if bound == greatest)
-        shares = {arm_id: (arm_id in best) / len(best) for arm_id in bounds}
+        shares, best = to_the_greatest(bounds)
         if is_cold(evidence, settings):
             return cold_start(evidence, settings, shares)
-        return Decided(probabilities=shares, reason=f"the mean of {', '.join(best)} may be as great as {greatest:.3f}")
+        return Decided(probabilities=shares, reason=f"the mean of {best} may be as great as {max(bounds.values()):.3f}")
 
 
 def upper_bound(weight: float, total: float, rounds: float) -> float:

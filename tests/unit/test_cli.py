@@ -119,7 +119,7 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("command", ["up", "worker", "learner", "rebuild"])
-@pytest.mark.parametrize(("variable", "known"), [("EDDY_POLICY", "thompson, learned, heuristic, static"), ("EDDY_CLASSIFIER", "['seed'")])
+@pytest.mark.parametrize(("variable", "known"), [("EDDY_POLICY", "routing knows thompson, epsilon_greedy, ucb"), ("EDDY_CLASSIFIER", "['seed'")])
 def test_process_is_refused_a_name_that_nothing_stands_behind(command: str, variable: str, known: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A worker would end on it and be started again for ever; the operator reads at once what there is."""
     monkeypatch.setenv(variable, "there-is-none")
