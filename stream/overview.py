@@ -47,9 +47,11 @@ class Overview:
     Args:
         arm_fields: the fields of `Arm` that are routed over; counts of arms that differ only in others are added up.
         keep_statistics: whether `statistics` will be asked for.
+        rollout: what the settings say of it.
     """
 
-    def __init__(self, arm_fields: Sequence[str], *, keep_statistics: bool = False) -> None:
+    def __init__(self, arm_fields: Sequence[str], *, keep_statistics: bool = False, rollout: float = 1.0) -> None:
+        self._rollout = rollout
         self._arm_fields = tuple(arm_fields)
         self._counted: dict[bytes, Counted] = {}
         self._kept: dict[bytes, PartitionStatistics] | None = {} if keep_statistics else None
@@ -133,7 +135,7 @@ class Overview:
         """Put it all together.
 
         Returns:
-            `fold`, `traces` (traces counted, of all classes), `overrides` by key, `any_class` (what is drawn for a class
+            `fold`, `traces` (traces counted, of all classes), `rollout` (share of requests that follow what is learned), `overrides` by key, `any_class` (what is drawn for a class
             without an update of its own), and `classes`: per class `count`, what its newest routing update says, and
             `arms` by id: `count` and the update's entry.
         """
@@ -143,7 +145,13 @@ class Overview:
         overrides = {key: msgspec.to_builtins(override) for key, override in sorted(self._overrides.items())}
         any_class = _class_report({}, self._updates[ANY_CLASS]) if ANY_CLASS in self._updates else None
         traces = sum(entry["count"] for entry in classes.values())
-        return {"fold": self.fold, "traces": traces, "overrides": overrides, "any_class": any_class, "classes": classes}
+        return {"fold": self.fold, "traces": traces, "rollout": self.rollout, "overrides": overrides, "any_class": any_class, "classes": classes}
+
+    @property
+    def rollout(self) -> float:
+        """Share of requests, in [0, 1], that follow what is learned: what the settings say, or the operator's word where that is less."""
+        word = self._overrides.get(Override(kind="rollout").key)
+        return self._rollout if word is None or word.share is None else min(self._rollout, word.share)
 
     def _counts(self) -> dict[str, Counter[str]]:
         fold, counts = self.fold, dict[str, Counter[str]]()

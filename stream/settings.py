@@ -7,9 +7,9 @@ import ssl
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as UnreadableValueError
 
@@ -26,6 +26,29 @@ class DeclaredArm(BaseModel, extra="forbid"):
     """`MODEL`, `MODEL|AGENT`, … as `stream.records.Arm.id` writes it."""
     usd_per_million_input_tokens: float | None = Field(default=None, ge=0)
     usd_per_million_output_tokens: float | None = Field(default=None, ge=0)
+
+
+OBSERVE = "observe"
+"""The rollout in which what is learned serves nobody."""
+
+
+def read_rollout(said: object) -> float:
+    """Read how much of the traffic follows what is learned: `observe` (0), a share in (0, 1), or 1.
+
+    Raises:
+        ValueError: it is none of these.
+
+    Example:
+        >>> [read_rollout(said) for said in ("observe", "0.05", 1)]
+        [0.0, 0.05, 1.0]
+    """
+    try:
+        share = 0.0 if said == OBSERVE else float(said)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0.0 <= share <= 1.0 or (share == 0 and said != OBSERVE):
+        raise ValueError(f"rollout is {said!r}, but it is `{OBSERVE}`, a share between 0 and 1, or 1; write `{OBSERVE}` where nothing is to follow what is learned")
+    return share
 
 
 class Settings(BaseSettings):
@@ -76,6 +99,8 @@ class Settings(BaseSettings):
     """Which fields of an arm are routed over, by comma: `model`, `model,agent`, `model,agent,config`, …"""
     arms: tuple[DeclaredArm, ...] = ()
     default_arm: str = ""
+    rollout: Annotated[float, BeforeValidator(read_rollout)] = 1.0
+    """Share of requests that follow what is learned, given as `observe`, a share or 1; the default arm serves the rest."""
     policy: str = "thompson"
     min_evidence: int = Field(default=10, ge=1)
     """Scored traces an arm needs in a class before its draws follow its evidence."""
@@ -105,6 +130,8 @@ class Settings(BaseSettings):
             faults.append("security_protocol asks for SASL, but sasl_username is empty; set EDDY_SASL_USERNAME and EDDY_SASL_PASSWORD")
         if self.arms and self.default_arm and self.default_arm not in {arm.id for arm in self.arms}:
             faults.append(f"default_arm {self.default_arm!r} is none of the declared arms {[arm.id for arm in self.arms]}")
+        if self.rollout < 1 and not self.default_arm and not self.arms:
+            faults.append("rollout leaves requests to the default arm, but there is none; set EDDY_DEFAULT_ARM, or EDDY_ROLLOUT=1")
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -1,4 +1,4 @@
-"""`eddy pin`, `withdraw`, `freeze` and what lifts them: an operator's word over what is learned."""
+"""`eddy pin`, `withdraw`, `freeze`, `rollout` and what lifts them: an operator's word over what is learned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Pin a class or an ar
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (pin, unpin, withdraw, restore, freeze, unfreeze):
+    for command in (pin, unpin, withdraw, restore, freeze, unfreeze, rollout):
         app.command()(command)
 
 
@@ -69,6 +69,30 @@ def freeze(query_class: ClassArgument, reason: ReasonOption = "", as_json: JsonO
 def unfreeze(query_class: ClassArgument, as_json: JsonOption = False) -> None:
     """Let the probabilities of a class move again."""
     _lift(Override(kind="freeze", query_class=query_class), as_json=as_json)
+
+
+def rollout(
+    share: Annotated[str, typer.Argument(metavar="SHARE", help="`observe`: none follow it, routers only show what they would do; 0.05: that share; 1: all.")],
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how many requests follow what is learned, for every router at once; the default arm serves the rest.
+
+    It can only lower what a router's own EDDY_ROLLOUT allows; `eddy rollout 1` lifts it.
+    """
+    from stream.settings import read_rollout
+
+    try:
+        allowed = read_rollout(share)
+    except ValueError as exc:
+        raise EddyError(str(exc)) from exc
+    override = Override(kind="rollout", share=allowed, reason=reason, given_at=time.time())
+    if allowed == 1:
+        _lift(override, as_json=as_json)
+        return
+    if not (settings := load_settings()).default_arm and not settings.arms:
+        raise EddyError("requests would be left to a default arm, but there is none; set EDDY_DEFAULT_ARM here and where routers run")
+    _place(override, as_json=as_json)
 
 
 def _arm(name: str) -> Arm:

@@ -77,7 +77,7 @@ async def read_overview(settings: Settings, *, keep_statistics: bool = False) ->
     from stream.overview import TOPICS, Overview
     from stream.topic_reader import reading
 
-    overview = Overview(settings.arm_fields, keep_statistics=keep_statistics)
+    overview = Overview(settings.arm_fields, keep_statistics=keep_statistics, rollout=settings.rollout)
     async with reading(settings, *TOPICS) as reader:
         async for record in reader.to_end():
             overview.take(record.topic, record.key, record.value)
@@ -120,8 +120,17 @@ def _print(report: dict[str, Any]) -> None:
         console.print(table, end="\n\n")
     if not report["classes"]:
         note("nothing has been counted yet; send a trace with `eddy publish --example`")
+    if report["rollout"] < 1:
+        console.print(_said_of_rollout(report["rollout"]))
     for key in report["overrides"].keys() - {"active_fold"}:
         console.print(f"override: {plain(key)}")
+
+
+def _said_of_rollout(share: float) -> str:
+    """Say how much of the traffic follows the shares above."""
+    if share == 0:
+        return "this deployment only observes: the default arm serves every request, and the shares show what would be drawn"
+    return f"rollout: {share:.1%} of the requests follow the shares above, the default arm serves the rest"
 
 
 def _watch(settings: Settings, *, as_json: bool) -> None:
@@ -135,7 +144,7 @@ async def _follow_as_text(settings: Settings, show: Callable[[dict[str, Any]], N
     from stream.overview import TOPICS, Overview
     from stream.topic_reader import reading
 
-    overview, last = Overview(settings.arm_fields), None
+    overview, last = Overview(settings.arm_fields, rollout=settings.rollout), None
     async with reading(settings, *TOPICS) as reader:
         async for records in reader.follow():
             for record in records:
@@ -152,7 +161,7 @@ async def _follow_as_tables(settings: Settings) -> None:
     from stream.overview import TOPICS, Overview
     from stream.topic_reader import reading
 
-    overview, drawn_s = Overview(settings.arm_fields), 0.0
+    overview, drawn_s = Overview(settings.arm_fields, rollout=settings.rollout), 0.0
     with Live(auto_refresh=False, vertical_overflow="ellipsis") as live:
         async with reading(settings, *TOPICS) as reader:
             async for records in reader.follow():

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from stream.client import rollout
 from stream.client.connection import settings_of
 from stream.client.follower import FETCH_WAIT_MS, Follower
 from stream.client.publisher import TracePublisher
 from stream.client.sessions import MAX_SESSIONS, Sessions
 from stream.client.snapshot import Snapshot
-from stream.client.table import RoutingTable
+from stream.client.table import Draw, RoutingTable
 from stream.reading.query_class import classifier
 from stream.records import Arm, Decision, RoutingUpdate
 from stream.topics import ROUTING
@@ -68,6 +69,7 @@ class Router:
         self.snapshot = Snapshot()
         self._classify = classifier(settings.classifier)
         self._known = known_arms(settings)
+        self._rollout = settings.rollout
         self._random = random.Random(seed).random
         self._sessions = Sessions(max_sessions)
         self._watchers: set[asyncio.Queue[RoutingUpdate]] = set()
@@ -94,7 +96,7 @@ class Router:
           and so is its propensity.
         - `sticky`: the session's arm; a session whose arm was withdrawn or is no candidate draws again.
         - `pinned`: an operator's.
-        - `fallback`: there is nothing to draw from. The default arm, else the first declared, else the first candidate; an
+        - `fallback`: there is nothing to draw from, or the deployment only observes. The default arm, else the first declared, else the first candidate; an
           empty arm where none of these is known or all are withdrawn.
 
         Args:
@@ -118,25 +120,40 @@ class Router:
     def _decide(self, trace_id: str, query_class: str, session_id: str | None, allowed: tuple[str, ...] | None) -> Decision:
         table = self.snapshot.table(query_class)
         if not session_id:
-            return self._fresh(trace_id, query_class, table, allowed)
+            return self._fresh(trace_id, query_class, table, allowed, None)
         with self._sessions.lock:
             arm = self._sessions.get(session_id)
-            if arm is not None and self._may_stay(arm.id, table, allowed):
+            if arm is not None and self._share(table) > 0 and self._may_stay(arm.id, table, allowed):
                 return Decision(trace_id=trace_id, kind="sticky", query_class=query_class, arm=arm, policy_version=table.policy_version if table else "")
-            decision = self._fresh(trace_id, query_class, table, allowed)
+            decision = self._fresh(trace_id, query_class, table, allowed, session_id)
             if decision.arm != NO_ARM:
                 self._sessions.put(session_id, decision.arm)
             return decision
 
-    def _fresh(self, trace_id: str, query_class: str, table: RoutingTable | None, allowed: tuple[str, ...] | None) -> Decision:
+    def _fresh(self, trace_id: str, query_class: str, table: RoutingTable | None, allowed: tuple[str, ...] | None, session_id: str | None) -> Decision:
         if table is None:
             return Decision(trace_id=trace_id, kind="fallback", query_class=query_class, arm=self._fallback(table, allowed))
         version = table.policy_version
         if table.pinned is not None and (allowed is None or table.pinned.id in allowed):
             return Decision(trace_id=trace_id, kind="pinned", query_class=query_class, arm=table.pinned, policy_version=version)
-        if table.pinned is not None or (draw := table.draw(self._random(), allowed)) is None:
-            return Decision(trace_id=trace_id, kind="fallback", query_class=query_class, arm=self._fallback(table, allowed), policy_version=version)
+        share = self._share(table)
+        draw = None if table.pinned is not None else self._draw(table, allowed, session_id, share)
+        if draw is None or share == 0:
+            arm, would_be = self._fallback(table, allowed), draw.arm if draw else None
+            return Decision(trace_id=trace_id, kind="fallback", query_class=query_class, arm=arm, policy_version=version, would_be=would_be)
         return Decision(trace_id=trace_id, kind="drawn", query_class=query_class, arm=draw.arm, propensity=draw.propensity, policy_version=version, candidates=draw.candidates)
+
+    def _draw(self, table: RoutingTable, allowed: tuple[str, ...] | None, session_id: str | None, share: float) -> Draw | None:
+        lottery = table.lottery(allowed)
+        if share in (0.0, 1.0):
+            return lottery.draw(self._random())
+        is_in = rollout.is_in(share, session_id, self._random())
+        return rollout.draw(lottery, self._random(), share=share, is_in=is_in, rest=self._fallback(table, allowed))
+
+    def _share(self, table: RoutingTable | None) -> float:
+        """Share of the requests that follow what was learned: this process's own setting, or the operator's word where that is less."""
+        word = table.update.rollout if table is not None else None
+        return self._rollout if word is None else min(self._rollout, word)
 
     def _fallback(self, table: RoutingTable | None, allowed: tuple[str, ...] | None) -> Arm:
         for arm_id, arm in self._known.items():

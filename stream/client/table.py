@@ -60,6 +60,10 @@ class Lottery:
             cumulative=tuple(accumulate(weights)),
         )
 
+    def share_of(self, arm_id: str) -> float:
+        """Give the probability of an arm, 0 where it is not among these."""
+        return self.shares[self.ids.index(arm_id)] if arm_id in self.ids else 0.0
+
     def draw(self, u: float) -> Draw | None:
         """Draw with a number that is uniform in [0, 1); None where there is no arm."""
         if not self.ids:
@@ -115,9 +119,12 @@ class RoutingTable:
         Returns:
             None where no candidate has a positive probability.
         """
-        return (self.whole if candidates is None else self._among(candidates)).draw(u)
+        return self.lottery(candidates).draw(u)
 
-    def _among(self, candidates: tuple[str, ...]) -> Lottery:
+    def lottery(self, candidates: tuple[str, ...] | None = None) -> Lottery:
+        """Give what is drawn from, for a draw that is restricted to candidates."""
+        if candidates is None:
+            return self.whole
         if (lottery := self.subsets.get(candidates)) is None:
             wanted = frozenset(candidates)
             lottery = Lottery.over(arm for arm in _drawable(self.update) if arm.id in wanted)

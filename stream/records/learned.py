@@ -9,7 +9,7 @@ import msgspec
 from stream.records.base import ANY_CLASS, Arm, Record
 
 ArmState = Literal["active", "exploring", "canary", "shadow", "withdrawn"]
-OverrideKind = Literal["pin", "freeze", "withdraw", "canary", "active_fold"]
+OverrideKind = Literal["pin", "freeze", "withdraw", "canary", "active_fold", "rollout"]
 
 
 class ArmStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +70,8 @@ class RoutingUpdate(Record, frozen=True, kw_only=True):
     reason: str
     """Why these probabilities, in one sentence."""
     arms: tuple[ArmRouting, ...]
+    rollout: float | None = None
+    """Share of requests, in [0, 1], that may follow it, by an operator's word (0: none, only observe); none where there is no such word."""
 
 
 class PolicyParameters(Record, frozen=True, kw_only=True):

@@ -26,6 +26,8 @@ class Decision(Record, frozen=True, kw_only=True):
     candidates: tuple[str, ...] = ()
     """Arm ids that the draw was among."""
     features: dict[str, float] | None = None
+    would_be: Arm | None = None
+    """What would have been drawn, where the deployment only observes."""
 
 
 class Trace(Record, frozen=True, kw_only=True):

@@ -74,6 +74,7 @@ def decide(
         best_arm=verdict.best_arm,
         reason=f"{shares.reason}; {verdict.reason}",
         arms=tuple(_routing(arm, shares, verdict.intervals, settings) for arm in evidence.arms),
+        rollout=overrides.rollout(evidence.query_class),
     )
 
 
@@ -139,8 +140,8 @@ def _state(arm: ArmEvidence, settings: RoutingSettings, *, withdrawn: bool) -> A
 
 
 def has_moved(before: RoutingUpdate | None, after: RoutingUpdate, least: float) -> bool:
-    """Whether a decision is worth an update of its own: another policy, best arm, set or state of arms, or a probability moved."""
-    if before is None or (before.policy, before.best_arm, before.fold) != (after.policy, after.best_arm, after.fold):
+    """Whether a decision is worth an update of its own: another policy, best arm, rollout, set or state of arms, or a probability moved."""
+    if before is None or (before.policy, before.best_arm, before.fold, before.rollout) != (after.policy, after.best_arm, after.fold, after.rollout):
         return True
     if [(arm.id, arm.state) for arm in before.arms] != [(arm.id, arm.state) for arm in after.arms]:
         return True

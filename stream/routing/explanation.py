@@ -11,7 +11,7 @@ from stream.routing.evidence import SOURCES, ArmEvidence, ClassEvidence
 from stream.routing.overrides import Overrides
 from stream.routing.settings import RoutingSettings
 
-VERBS = {"pin": "pinned", "freeze": "frozen", "withdraw": "withdrawn"}
+VERBS = {"pin": "pinned", "freeze": "frozen", "withdraw": "withdrawn", "rollout": "limited the rollout"}
 MOST_ARMS = 20
 """Arms that an explanation names one by one; the rest are counted."""
 
@@ -101,7 +101,7 @@ def _evidence_sentence(arm: ArmEvidence) -> str:
 
 def _override_sentence(word: Override) -> str:
     whom = "every class" if word.query_class == ANY_CLASS else f"class {word.query_class}"
-    arm = f" ({word.arm.id})" if word.arm else ""
+    arm = f" ({word.arm.id})" if word.arm else f" to {word.share:.1%} of the requests" if word.share is not None else ""
     reason = f", because: {word.reason}" if word.reason else ""
     return f"An operator has {VERBS[word.kind]}{arm} for {whom}{reason}."
 

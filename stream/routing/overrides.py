@@ -8,7 +8,7 @@ from __future__ import annotations
 from stream.records import ANY_CLASS, Arm, Override
 from stream.routing.settings import project
 
-CONCERNED = ("pin", "freeze", "withdraw")
+CONCERNED = ("pin", "freeze", "withdraw", "rollout")
 
 
 class Overrides:
@@ -38,6 +38,11 @@ class Overrides:
     def is_frozen(self, query_class: str) -> bool:
         """Whether the class's probabilities are to stay."""
         return self._on("freeze", query_class) is not None
+
+    def rollout(self, query_class: str) -> float | None:
+        """Share of the class's requests, in [0, 1], that may follow what is learned; None where nothing is said."""
+        word = self._on("rollout", query_class)
+        return min(max(word.share, 0.0), 1.0) if word and word.share is not None else None
 
     def is_withdrawn(self, query_class: str, arm: Arm) -> bool:
         """Whether the arm may not serve the class.

@@ -65,7 +65,7 @@ class Follower:
     def __init__(self, settings: Settings, *, archive_rows: Callable[[], int | None] = lambda: None) -> None:
         self._settings = settings
         self._archive_rows = archive_rows
-        self._overview = Overview(settings.arm_fields)
+        self._overview = Overview(settings.arm_fields, rollout=settings.rollout)
         self._dead_letters = DeadLetterCounts()
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._answered_s: float | None = None
@@ -111,7 +111,7 @@ class Follower:
             await asyncio.sleep(RETRY_S)
 
     async def _take_all(self, reader: TopicReader) -> None:
-        self._overview, self._dead_letters = Overview(self._settings.arm_fields), DeadLetterCounts()
+        self._overview, self._dead_letters = Overview(self._settings.arm_fields, rollout=self._settings.rollout), DeadLetterCounts()
         async for records in reader.follow():
             for record in records:
                 self.take(record)

@@ -145,19 +145,25 @@ def test_feedback_and_forget_are_keyed_by_their_trace(settings: Settings, eddy: 
     assert forget["type"] == "forget"
 
 
-def test_overrides_stand_until_they_are_lifted(settings: Settings, eddy: Callable[..., tuple[int, Any, str]]) -> None:
+def test_overrides_stand_until_they_are_lifted(settings: Settings, eddy: Callable[..., tuple[int, Any, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every override is one key of the compacted topic; lifting it is a tombstone under the same key."""
+    monkeypatch.setenv("EDDY_DEFAULT_ARM", "gpt-4")
     eddy("pin", "code", "gpt-4|react", "--reason", "incident", "--force")
     eddy("withdraw", "small")
     eddy("freeze", "*")
+    eddy("rollout", "observe")
+    shown = eddy("routes")[1]
     standing = asyncio.run(read_compacted(settings, OVERRIDES.name))
 
     eddy("unpin", "code")
     eddy("restore", "small")
     eddy("unfreeze", "*")
+    eddy("rollout", "1")
+    shown_later = eddy("routes")[1]
     left = asyncio.run(read_compacted(settings, OVERRIDES.name))
 
-    assert set(standing) == {b"pin/code", b"withdraw/small", b"freeze/*"}
+    assert ("only observes" in shown, "only observes" in shown_later) == (True, False)
+    assert set(standing) == {b"pin/code", b"withdraw/small", b"freeze/*", b"rollout/*"}
     pin = msgspec.json.decode(standing[b"pin/code"], type=Override)
     assert (pin.arm, pin.reason, pin.query_class) == (Arm(model="gpt-4", agent="react"), "incident", "code")
     assert left == {}

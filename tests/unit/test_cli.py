@@ -48,6 +48,7 @@ def run(*arguments: str) -> int:
         ("restore", "m|a"),
         ("freeze", "*"),
         ("unfreeze", "*"),
+        ("rollout", "1"),
         ("dead-letters", "list"),
         ("dead-letters", "show", "0/0"),
         ("dead-letters", "replay", "--all"),
@@ -96,6 +97,8 @@ def test_publishing_a_file_without_a_broker_blames_the_broker(name: str, tmp_pat
         (("pin", "code", "a|b|c|d|e"), "an arm is MODEL|AGENT|CONFIG_VERSION|ADAPTER"),
         (("feedback", "t1", "0.5", "--kind", "alien"), "human, judge or program"),
         (("feedback", "", "0.5"), "bad_trace_id"),
+        (("rollout", "0"), "write `observe`"),
+        (("rollout", "0.05"), "set EDDY_DEFAULT_ARM"),
         (("dead-letters", "replay"), "--all"),
     ],
 )

@@ -56,6 +56,19 @@ def test_older_total_of_a_zombie_changes_nothing() -> None:
     assert read.trace_count == 9
 
 
+def test_rollout_is_the_smaller_of_setting_and_word() -> None:
+    """People must see that a deployment only observes, whoever said so."""
+    word = (OVERRIDES.name, b"rollout/*", msgspec.json.encode(Override(kind="rollout", share=0.25)))
+    shares = {}
+    for own in (0.0, 1.0):
+        read = Overview(("model",), rollout=own)
+        shares[own] = [read.report()["rollout"]]
+        read.take(*word)
+        shares[own].append(read.report()["rollout"])
+
+    assert shares == {0.0: [0.0, 0.0], 1.0: [1.0, 0.25]}
+
+
 def test_only_the_active_fold_counts() -> None:
     """While a rebuild folds the log anew, two folds stand on the topic; adding them up would count every trace twice."""
     m = Arm(model="m")

@@ -226,6 +226,26 @@ def test_a_pinned_class_is_published_before_its_first_trace() -> None:
     assert shares(decided(routing, 0.0)) == {"b": 1.0}
 
 
+def test_a_rollout_goes_out_with_every_class_at_once_and_its_lifting_too() -> None:
+    """Who stops what is learned from serving means now, and everywhere; nothing else in the updates moves."""
+    routing = desk()
+    routing.learn(statistics({"a": scored(40, 10), "b": scored(10, 40)}))
+    before = by_class(routing.due(0.0))
+
+    word = Override(kind="rollout", share=0.0)
+    put(routing, word)
+    stopped = by_class(routing.due(2.0))
+    routing.override(word.key, None)
+    lifted = by_class(routing.due(4.0))
+
+    assert [{name: update.rollout for name, update in updates.items()} for updates in (before, stopped, lifted)] == [
+        {"code": None, "*": None},
+        {"code": 0.0, "*": 0.0},
+        {"code": None, "*": None},
+    ]
+    assert shares(stopped["code"]) == shares(before["code"])
+
+
 def test_a_withdrawn_arm_is_gone_with_one_update() -> None:
     """It keeps its row, so that routers and people see that it may not serve."""
     routing = desk()
