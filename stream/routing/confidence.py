@@ -1,4 +1,4 @@
-"""Confidence: intervals that hold at whatever moment one looks, and the best arm once they say so."""
+"""Confidence: intervals that hold at whatever moment one looks, and the best arm once its draws prove it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from stream.routing.evidence import ClassEvidence, Tally
+from stream.routing.stopping import PRIOR, Lead, lead, log_beta
 
 METHOD = "beta-mixture, anytime-valid, all arms at once"
 """Named in every update; departures: under a half-life it holds at each moment, no longer at all of them together."""
-PRIOR = 0.5
-"""Both parameters of the mixture: Krichevsky and Trofimov's, whose bound is within half a logarithm of the best in hindsight."""
 LEAST_LOG = -700.0
 """A bound whose logarithm is below this is no longer told from 0 in a float."""
 NEWTON_STEPS = 50
@@ -58,12 +57,8 @@ def interval(weight: float, total: float, alpha: float) -> tuple[float, float]:
         True
     """
     successes, failures = min(max(total, 0.0), weight), max(weight - total, 0.0)
-    least = _log_beta(successes + PRIOR, failures + PRIOR) - _log_beta(PRIOR, PRIOR) + math.log(alpha)
+    least = log_beta(successes + PRIOR, failures + PRIOR) - log_beta(PRIOR, PRIOR) + math.log(alpha)
     return _lower(successes, failures, least), 1.0 - _lower(failures, successes, least)
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 def _lower(successes: float, failures: float, least: float) -> float:
@@ -99,36 +94,29 @@ def _softplus(x: float) -> float:
 
 
 def judge(evidence: ClassEvidence, alpha: float) -> Verdict:
-    """Bound every arm's mean, and name the best one where its draws alone put its bound above every other's.
+    """Bound every arm's mean, and name the best one where its draws alone prove it.
 
-    Every arm gets an equal part of alpha, so that all intervals hold together, and a wrong best arm is ever named with chance
-    at most alpha. Traces that no router drew widen no claim: they are in the intervals shown, never in the proof.
+    Every arm gets an equal part of alpha, so that all intervals hold together. The best arm is named by `stream.routing.stopping`,
+    which compares arms pair by pair: a wrong one is ever named with chance at most alpha. Traces that no router drew widen no
+    claim: they are in the intervals shown, never in the proof.
     """
     share = alpha / max(len(evidence.arms), 1)
     intervals = {arm.id: _interval_of(arm.believed, share) for arm in evidence.arms}
-    proofs = {arm.id: interval(arm.drawn.weight, arm.drawn.total, share) for arm in evidence.arms}
-    best = _separated(proofs)
-    return Verdict(intervals=intervals, best_arm=best, reason=_why(evidence, best))
+    found = lead(evidence, alpha)
+    best = found.leader if found and found.is_proven else None
+    return Verdict(intervals=intervals, best_arm=best, reason=_why(evidence, found))
 
 
 def _interval_of(scores: Tally, alpha: float) -> tuple[float, float] | None:
     return interval(scores.weight, scores.total, alpha) if scores.weight > 0 else None
 
 
-def _separated(bounds: Mapping[str, tuple[float, float]]) -> str | None:
-    """The arm whose lower bound is above every other's upper bound."""
-    if len(bounds) < 2:
-        return None
-    leader = max(bounds, key=lambda arm_id: bounds[arm_id][0])
-    rival = max(high for arm_id, (_, high) in bounds.items() if arm_id != leader)
-    return leader if bounds[leader][0] > rival else None
-
-
-def _why(evidence: ClassEvidence, best: str | None) -> str:
-    if best:
-        return f"{best} is proven best: its draws bound it above every other arm"
+def _why(evidence: ClassEvidence, found: Lead | None) -> str:
     if len(evidence.arms) < 2:
         return "there are no two arms to compare"
-    if not any(arm.drawn.weight for arm in evidence.arms):
+    if found is None:
         return "no arm is proven best: no scored trace was drawn by a router"
-    return "no arm is proven best yet"
+    odds = f"its draws speak {found.odds:.3g} to 1 against {found.rival}"
+    if found.is_proven:
+        return f"{found.leader} is proven best: {odds}, the least of all, and {found.needed:g} to 1 is enough"
+    return f"no arm is proven best yet: {found.leader} leads, but {odds}, where it takes {found.needed:g} to 1"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from stream.records import ANY_CLASS, ArmRouting, Override, RoutingUpdate
-from stream.routing.confidence import interval
 from stream.routing.decision import FROZEN, PINNED, WITHDRAWN
-from stream.routing.evidence import SOURCES, ArmEvidence, ClassEvidence
+from stream.routing.evidence import SOURCES, ArmEvidence, ClassEvidence, Tally
 from stream.routing.overrides import Overrides
 from stream.routing.settings import RoutingSettings
+from stream.routing.stopping import log_odds
 
 VERBS = {"pin": "pinned", "freeze": "frozen", "withdraw": "withdrawn", "rollout": "limited the rollout"}
 MOST_ARMS = 20
@@ -85,8 +86,8 @@ def _costs(arm: ArmRouting) -> str:
 def _proof(update: RoutingUpdate) -> str:
     sure = f"{1 - update.alpha:.1%}"
     if update.best_arm is None:
-        return f"No best arm is named: that takes an interval of draws above all others, all of them together holding with {sure}."
-    return f"Best arm is {update.best_arm}: its interval of draws lies above all others, all of them together holding with {sure}."
+        return f"No best arm is named: that takes draws that prove it better than every other, at whatever moment one looks, with {sure}."
+    return f"Best arm is {update.best_arm}: its draws prove it better than every other, at whatever moment one looks, with {sure}."
 
 
 def _evidence_sentence(arm: ArmEvidence) -> str:
@@ -132,17 +133,16 @@ def _rival(update: RoutingUpdate, settings: RoutingSettings) -> tuple[str, ...]:
         return ()
     leader, rival = ranked[:2]
     wanted = f"{rival} would lead if its mean rose from {means[rival]:.3f} above {leader}'s {means[leader]:.3f}."
-    return (wanted, *_proof_wanted(update, leader, rival, settings))
+    return (wanted, *_proof_wanted(update, leader, rival))
 
 
-def _proof_wanted(update: RoutingUpdate, leader: str, rival: str, settings: RoutingSettings) -> tuple[str, ...]:
+def _proof_wanted(update: RoutingUpdate, leader: str, rival: str) -> tuple[str, ...]:
     """About how many more draws of each would prove the leader better, if the means stayed as they are."""
     if update.best_arm:
         return ()
-    means = {arm.id: arm.mean or 0.0 for arm in update.arms}
-    alpha = settings.alpha / len(update.arms)
+    means, needed = {arm.id: arm.mean or 0.0 for arm in update.arms}, math.log(len(update.arms) / update.alpha)
     for doublings in range(24):
         draws = 2.0**doublings
-        if interval(draws, draws * means[leader], alpha)[0] > interval(draws, draws * means[rival], alpha)[1]:
+        if log_odds(Tally(draws, draws * means[leader]), Tally(draws, draws * means[rival])) >= needed:
             return (f"About {draws:.0f} scored draws of {leader} and of {rival} with these means would prove the better one.",)
     return (f"{leader} and {rival} are too close to be told apart.",)

@@ -50,7 +50,7 @@ def test_an_update_explains_itself_after_travelling() -> None:
 
     text = explain_update(travelled)
 
-    assert "Best arm is a: its interval of draws lies above all others, all of them together holding with 95.0%." in text
+    assert "Best arm is a: its draws prove it better than every other, at whatever moment one looks, with 95.0%." in text
     assert "b gets" in text
     assert "1000 traces, 1000 scored, mean 0.500 in [" in text
     assert "of which 5.0% of the draws explore" in text
