@@ -266,7 +266,7 @@ async def run_learner(settings: Settings, *, mirror: bool | None = None) -> None
         NotOwnedError: another learner has the archive.
     """
     mirrored = Mirror(FoldSpec.of(settings).id) if (is_embedded(settings) if mirror is None else mirror) else None
-    rules = Rules(partitions=settings.partitions, max_bytes=settings.max_record_bytes, classify=classifier(settings.classifier))
+    rules = Rules(partitions=settings.partitions, max_bytes=settings.max_record_bytes, classify=classifier(settings.classifier), apart=settings.keeps_tenants_apart)
     archive = await Archive.open(settings.data_dir / ARCHIVE_FILE, rules, mirror=mirrored)  # 1
     try:
         learner = Learner(settings, archive, mirrored)

@@ -82,6 +82,8 @@ class Settings(BaseSettings):
 
     # What makes the fold id: a change folds the retained log anew.
     classifier: str = "seed"
+    tenants: Literal["shared", "apart"] = "shared"
+    """Whether tenants learn from each other, or each from its own traces alone."""
     horizon: int = Field(default=262_144, ge=1, le=2**24)
     max_classes: int = Field(default=1_000, ge=1)
     max_arms: int = Field(default=128, ge=1)
@@ -147,6 +149,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What outranks what: given fields, the environment, `eddy.toml`."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def keeps_tenants_apart(self) -> bool:
+        """Whether a tenant's classes are classes of their own."""
+        return self.tenants == "apart"
 
     @property
     def arm_fields(self) -> tuple[str, ...]:

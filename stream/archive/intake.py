@@ -52,11 +52,13 @@ class Rules:
         partitions: how many the log has.
         max_bytes: size above which a record is malformed.
         classify: gives the class of a query, for traces that name none.
+        apart: whether tenants are kept apart.
     """
 
     partitions: int
     max_bytes: int
     classify: Callable[[str], str]
+    apart: bool = False
 
 
 RatingRow = tuple[str, str, float, int, int, int, int]
@@ -115,7 +117,7 @@ class Intake:
     """
 
     def __init__(self, rules: Rules) -> None:
-        self._reader = NameReader(max_bytes=rules.max_bytes, classify=rules.classify)
+        self._reader = NameReader(max_bytes=rules.max_bytes, classify=rules.classify, apart=rules.apart)
         self.forgotten: set[str] = set()
 
     def take(self, position: Position, records: Sequence[LogRecord], *, first_seq: int) -> Taken:

@@ -97,7 +97,7 @@ def preparing(settings: Settings) -> Prepare:
     classify = classifier(settings.classifier)
 
     def prepare(value: bytes) -> tuple[bytes, bytes]:
-        reading = read_record(value, max_bytes=settings.max_record_bytes, classify=lambda query: "unread")
+        reading = read_record(value, max_bytes=settings.max_record_bytes, classify=lambda query: "unread", apart=settings.keeps_tenants_apart)
         return reading.trace_id.encode(), hide_json(value, settings.query_text, classify=classify)
 
     return prepare

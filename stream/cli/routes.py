@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.common import JsonOption, load_settings, note, plain, print_json, run, table_of, wide_console
+from stream.errors import EddyError
+from stream.records import ANY_CLASS, class_of_tenant
 
 if TYPE_CHECKING:
     from stream.overview import Overview
@@ -31,16 +33,19 @@ def register(app: typer.Typer) -> None:
 def show(
     context: typer.Context,
     as_json: JsonOption = False,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Show one tenant's classes alone (EDDY_TENANTS=apart).")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on and show every change; with --json one line per change.")] = False,
 ) -> None:
     """Show every class: traces counted, and per arm its share of draws, mean reward with interval, cost and latency."""
     if context.invoked_subcommand is not None:
         return
     settings = load_settings()
+    if tenant is not None and not settings.keeps_tenants_apart:
+        raise EddyError(f"tenant {tenant!r} has no routes of its own, since tenants are shared; `eddy routes` shows those of all, and EDDY_TENANTS=apart keeps them apart")
     if watch:
-        _watch(settings, as_json=as_json)
+        _watch(settings, as_json=as_json, tenant=tenant)
         return
-    report = run(read_overview(settings)).report()
+    report = report_of(run(read_overview(settings)), tenant)
     if as_json:
         print_json(report)
     else:
@@ -82,6 +87,17 @@ async def read_overview(settings: Settings, *, keep_statistics: bool = False) ->
         async for record in reader.to_end():
             overview.take(record.topic, record.key, record.value)
     return overview
+
+
+def report_of(overview: Overview, tenant: str | None) -> dict[str, Any]:
+    """Put an overview together, of one tenant's classes alone where one is named; `any_class` is then what its other classes draw from."""
+    report = overview.report()
+    if tenant is None:
+        return report
+    prefix, pool = class_of_tenant(tenant, ""), class_of_tenant(tenant, ANY_CLASS)
+    classes = {name: entry for name, entry in report["classes"].items() if name.startswith(prefix)}
+    any_class = classes.pop(pool, report["any_class"])
+    return report | {"traces": sum(entry["count"] for entry in classes.values()), "any_class": any_class, "classes": classes}
 
 
 def rows_of(entry: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -133,14 +149,14 @@ def _said_of_rollout(share: float) -> str:
     return f"rollout: {share:.1%} of the requests follow the shares above, the default arm serves the rest"
 
 
-def _watch(settings: Settings, *, as_json: bool) -> None:
+def _watch(settings: Settings, *, as_json: bool, tenant: str | None) -> None:
     try:
-        run(_follow_as_tables(settings) if sys.stdout.isatty() and not as_json else _follow_as_text(settings, print_json if as_json else _print))
+        run(_follow_as_tables(settings, tenant) if sys.stdout.isatty() and not as_json else _follow_as_text(settings, print_json if as_json else _print, tenant))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
-async def _follow_as_text(settings: Settings, show: Callable[[dict[str, Any]], None]) -> None:
+async def _follow_as_text(settings: Settings, show: Callable[[dict[str, Any]], None], tenant: str | None) -> None:
     from stream.overview import TOPICS, Overview
     from stream.topic_reader import reading
 
@@ -149,12 +165,12 @@ async def _follow_as_text(settings: Settings, show: Callable[[dict[str, Any]], N
         async for records in reader.follow():
             for record in records:
                 overview.take(record.topic, record.key, record.value)
-            if (report := overview.report()) != last:
+            if (report := report_of(overview, tenant)) != last:
                 show(last := report)
                 sys.stdout.flush()  # whoever reads a pipe must see a change when it comes
 
 
-async def _follow_as_tables(settings: Settings) -> None:
+async def _follow_as_tables(settings: Settings, tenant: str | None) -> None:
     from rich.console import Group
     from rich.live import Live
 
@@ -168,6 +184,6 @@ async def _follow_as_tables(settings: Settings) -> None:
                 for record in records:
                     overview.take(record.topic, record.key, record.value)
                 if time.monotonic() - drawn_s > REDRAW_S:
-                    live.update(Group(*tables_of(overview.report())), refresh=True)
+                    live.update(Group(*tables_of(report_of(overview, tenant))), refresh=True)
                     drawn_s = time.monotonic()
                 await asyncio.sleep(0)

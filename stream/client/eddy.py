@@ -95,15 +95,16 @@ class Eddy:
             query: the request's text.
             query_class: its class, where the caller knows it.
             session_id: requests that must stay with one arm.
-            tenant: whose request it is.
+            tenant: whose request it is; where tenants are kept apart, only what this one's traces have shown counts.
             candidates: arms, or their ids, that may serve it.
             trace_id: its id, else a new one.
             metadata: what else to keep.
         """
-        template = {"query": query, "tenant": tenant or self._tenant, "session_id": session_id or "", "metadata": metadata}
+        whose = tenant or self._tenant
+        template = {"query": query, "tenant": whose, "session_id": session_id or "", "metadata": metadata}
         if self._agent:
             template["agent"] = self._agent
-        select = partial(self.router.select, query, query_class=query_class, session_id=session_id, candidates=candidates, trace_id=trace_id)
+        select = partial(self.router.select, query, query_class=query_class, session_id=session_id, candidates=candidates, trace_id=trace_id, tenant=whose)
         return Request(select, self.traces.publish, template)
 
     async def rate(

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from stream.client import rollout
 from stream.client.connection import settings_of
 from stream.client.follower import FETCH_WAIT_MS, Follower
@@ -17,7 +19,7 @@ from stream.client.sessions import MAX_SESSIONS, Sessions
 from stream.client.snapshot import Snapshot
 from stream.client.table import Draw, RoutingTable
 from stream.reading.query_class import classifier
-from stream.records import Arm, Decision, RoutingUpdate
+from stream.records import ANY_CLASS, Arm, Decision, RoutingUpdate, class_of_tenant
 from stream.topics import ROUTING
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Router:
         self._classify = classifier(settings.classifier)
         self._known = known_arms(settings)
         self._rollout = settings.rollout
+        self._apart = settings.keeps_tenants_apart
         self._random = random.Random(seed).random
         self._sessions = Sessions(max_sessions)
         self._watchers: set[asyncio.Queue[RoutingUpdate]] = set()
@@ -88,6 +91,7 @@ class Router:
         session_id: str | None = None,
         candidates: Iterable[str | Arm] | None = None,
         trace_id: str | None = None,
+        tenant: str = "",
     ) -> Decision:
         """Choose the arm for a request; never raises, never waits.
 
@@ -105,6 +109,7 @@ class Router:
             session_id: requests that must stay with one arm.
             candidates: arms, or their ids, that may serve this request; None for all.
             trace_id: the request's id, else a new one.
+            tenant: whose request it is; where tenants are kept apart, only what this one's traces have shown counts.
 
         Returns:
             The decision; only a drawn one has a propensity.
@@ -112,13 +117,19 @@ class Router:
         if query_class is None:
             query_class = self._class_of(query)
         allowed = None if candidates is None else tuple(arm if isinstance(arm, str) else arm.id for arm in candidates)
-        decision = self._decide(trace_id or os.urandom(16).hex(), query_class, session_id, allowed)
+        decision = self._decide(trace_id or os.urandom(16).hex(), query_class, session_id, allowed, tenant)
+        if tenant:
+            decision = msgspec.structs.replace(decision, tenant=tenant)
         if self._publisher is not None:
             self._publisher.publish(decision)
         return decision
 
-    def _decide(self, trace_id: str, query_class: str, session_id: str | None, allowed: tuple[str, ...] | None) -> Decision:
-        table = self.snapshot.table(query_class)
+    def _decide(self, trace_id: str, query_class: str, session_id: str | None, allowed: tuple[str, ...] | None, tenant: str) -> Decision:
+        if self._apart:
+            table = self.snapshot.table(class_of_tenant(tenant, query_class), class_of_tenant(tenant, ANY_CLASS))
+            session_id = session_id and class_of_tenant(tenant, session_id)
+        else:
+            table = self.snapshot.table(query_class)
         if not session_id:
             return self._fresh(trace_id, query_class, table, allowed, None)
         with self._sessions.lock:

@@ -31,9 +31,9 @@ class Snapshot:
         """The tables by query class."""
         return MappingProxyType(self._tables)
 
-    def table(self, query_class: str) -> RoutingTable | None:
-        """Give the table of a class, else the pooled one."""
-        return self._tables.get(query_class) or self._tables.get(ANY_CLASS)
+    def table(self, query_class: str, pool: str = ANY_CLASS) -> RoutingTable | None:
+        """Give the table of a class, else the pooled one: its tenant's own, where tenants are kept apart, else that of all."""
+        return self._tables.get(query_class) or self._tables.get(pool) or self._tables.get(ANY_CLASS)
 
     def is_withdrawn(self, arm_id: str) -> bool:
         """Say whether every table that lists an arm has it withdrawn."""

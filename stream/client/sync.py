@@ -202,9 +202,10 @@ class SyncRouter(_Sync):
         session_id: str | None = None,
         candidates: Iterable[str | Arm] | None = None,
         trace_id: str | None = None,
+        tenant: str = "",
     ) -> Decision:
         """Choose the arm for a request, as `Router.select` does; on the caller's thread."""
-        return self._router.select(query, query_class=query_class, session_id=session_id, candidates=candidates, trace_id=trace_id)
+        return self._router.select(query, query_class=query_class, session_id=session_id, candidates=candidates, trace_id=trace_id, tenant=tenant)
 
     def ready(self, timeout_s: float = 10.0) -> bool:
         """Wait until the topic was once read to its end; False when the time was not enough."""

@@ -88,7 +88,7 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
         return []
     elsewhere: list[Refused | Misplaced] = []
     arrivals = Arrivals(state)
-    readings = read_chunk(unread, max_bytes=state.spec.max_record_bytes, classify=classify)
+    readings = read_chunk(unread, max_bytes=state.spec.max_record_bytes, classify=classify, apart=state.spec.keeps_tenants_apart)
     for record, reading, partition in zip(unread, readings, partitions_of([record.key or b"" for record in unread], state.spec.partitions), strict=True):
         if record.timestamp > state.log_time_ms or state.log_time_ms < 0:
             if record.timestamp // MINUTE_MS != state.totals.minute:
@@ -138,7 +138,7 @@ def _fold_one(state: PartitionState, record: LogRecord, feedback: FeedbackReadin
     1. Read and check all of it; whatever raises, raises here, with the state unchanged.
     2. Apply it, in statements that cannot raise.
     """
-    reading = feedback or read_record(record.value, max_bytes=state.spec.max_record_bytes, classify=classify)
+    reading = feedback or read_record(record.value, max_bytes=state.spec.max_record_bytes, classify=classify, apart=state.spec.keeps_tenants_apart)
     key = reading.trace_id.encode()
     if record.key != key or partition != state.number:
         return _misplaced(state, record, key)

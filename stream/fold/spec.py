@@ -24,6 +24,10 @@ class FoldSettings(Protocol):
     classifier: str
     max_record_bytes: int
 
+    @property
+    def tenants(self) -> str:
+        """`shared` or `apart`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldSpec:
@@ -39,6 +43,7 @@ class FoldSpec:
         keep_days: days kept before they are dropped.
         classifier: name of the classifier for traces that name no class.
         max_record_bytes: size above which a record is refused.
+        tenants: `shared`, or `apart`: a tenant's classes are then classes of their own.
     """
 
     partitions: int
@@ -50,6 +55,12 @@ class FoldSpec:
     keep_days: int
     classifier: str
     max_record_bytes: int
+    tenants: str = "shared"
+
+    @property
+    def keeps_tenants_apart(self) -> bool:
+        """Whether a tenant's classes are classes of their own."""
+        return self.tenants == "apart"
 
     @property
     def id(self) -> str:

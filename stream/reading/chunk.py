@@ -33,6 +33,7 @@ from stream.reading.record import (
     decode_feedback,
     read_feedback,
 )
+from stream.reading.tenant import class_apart
 from stream.records import SCHEMA
 
 Cell: TypeAlias = tuple[str, str, str, str, str]
@@ -86,18 +87,30 @@ def hash_key(key: bytes) -> bytes:
     return xxh3_128_digest(key)[:KEY_BYTES]
 
 
-def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[str], str]) -> list[tuple[Any, ...] | FeedbackReading | None]:
+def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[str], str], apart: bool = False) -> list[tuple[Any, ...] | FeedbackReading | None]:
     """Read the plain records of a chunk.
 
     Args:
         records: with `key` and `value`.
         max_bytes: size above which a record is refused.
         classify: gives the class of a query, for traces that name none.
+        apart: whether tenants are kept apart.
 
     Returns:
         Of each record a tuple with the fields of `PlainTrace`, or feedback; None where it is to be read by `read_record`.
     """
-    return [_read(record, max_bytes, classify) for record in records]
+    readings = [_read(record, max_bytes, classify) for record in records]
+    return [_apart(reading, record.value) for reading, record in zip(readings, records, strict=True)] if apart else readings
+
+
+def _apart(reading: tuple[Any, ...] | FeedbackReading | None, value: bytes) -> tuple[Any, ...] | FeedbackReading | None:
+    if type(reading) is not tuple:
+        return reading
+    key, (query_class, *arm), is_draw, arrival = reading
+    try:
+        return key, (class_apart(value, query_class), *arm), is_draw, arrival
+    except (*NOT_READABLE, MalformedRecordError):
+        return None
 
 
 def _read(record: Any, max_bytes: int, classify: Callable[[str], str]) -> tuple[Any, ...] | FeedbackReading | None:

@@ -23,6 +23,7 @@ from stream.reading.record import (
     read_feedback,
     read_record,
 )
+from stream.reading.tenant import class_apart
 
 KNOWN_MAX = 4096
 """Cells whose names are known to be good: some times the cells of a busy deployment, and a megabyte."""
@@ -44,10 +45,11 @@ class NameReader:
     Args:
         max_bytes: size above which a record is refused.
         classify: gives the class of a query, for traces that name none.
+        apart: whether tenants are kept apart.
     """
 
-    def __init__(self, *, max_bytes: int, classify: Callable[[str], str]) -> None:
-        self._max_bytes, self._classify = max_bytes, classify
+    def __init__(self, *, max_bytes: int, classify: Callable[[str], str], apart: bool = False) -> None:
+        self._max_bytes, self._classify, self._apart = max_bytes, classify, apart
         self._known: dict[Cell, Listed] = {}
 
     def read_all(self, records: Iterable[Any]) -> tuple[list[bytes | None], list[Named | None]]:
@@ -82,7 +84,7 @@ class NameReader:
             if size > self._max_bytes or (size > SAFE_BYTES and may_be_deep(value)):  # type: ignore[arg-type]
                 return self._read_slowly(value)
             if kind is None or kind == "trace":
-                return trace.trace_id, self._listed(trace)
+                return trace.trace_id, self._listed(trace) if not self._apart else self._listed_apart(trace, value)  # type: ignore[arg-type]
             if kind == "feedback":
                 return trace.trace_id, read_feedback(decode_feedback(value))  # type: ignore[arg-type]
         except (*NOT_READABLE, MalformedRecordError):
@@ -90,7 +92,7 @@ class NameReader:
         return self._read_slowly(value)
 
     def _read_slowly(self, value: bytes | None) -> tuple[str, Named]:
-        reading = read_record(value, max_bytes=self._max_bytes, classify=self._classify)
+        reading = read_record(value, max_bytes=self._max_bytes, classify=self._classify, apart=self._apart)
         return reading.trace_id, Listed(reading.query_class, reading.arm.agent) if type(reading) is TraceReading else reading  # type: ignore[return-value]
 
     def _listed(self, trace: RawTrace) -> Listed:
@@ -98,6 +100,10 @@ class NameReader:
             arm_drawn(decision)
         cell = (trace.query_class or class_of(trace, self._classify), trace.model, trace.agent, trace.config_version, trace.adapter)
         return self._known.get(cell) or self._know(cell)
+
+    def _listed_apart(self, trace: RawTrace, value: bytes) -> Listed:
+        listed = self._listed(trace)
+        return Listed(class_apart(value, listed.query_class), listed.agent)
 
     def _know(self, cell: Cell) -> Listed:
         query_class, model, agent, config_version, adapter = cell

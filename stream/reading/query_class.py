@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from stream.errors import SettingsError
+from stream.errors import MalformedRecordError, SettingsError
 
 SHORT_BELOW = 50
 LONG_ABOVE = 500
@@ -61,3 +61,27 @@ def classifier(name: str) -> Callable[[str], str]:
         raise SettingsError(f"classifier {name!r} is not installed, but EDDY_CLASSIFIER must be one of {known}; install the package that has it")
     loaded: Callable[[str], str] = next(iter(found)).load()
     return loaded
+
+
+def ask(classify: Callable[[str], str], query: str) -> str:
+    """Ask a classifier, which may be a user's: it may raise anything and answer anything.
+
+    Raises:
+        MalformedRecordError: `internal_error`, it raised, or answered what is no class.
+    """
+    try:
+        query_class = classify(query)
+    except Exception as exc:
+        raise MalformedRecordError("internal_error", f"the classifier raised {_describe(exc)}") from exc
+    if type(query_class) is not str or not query_class:
+        raise MalformedRecordError("internal_error", f"the classifier returned a {type(query_class).__name__}, but a class is a non-empty str")
+    query_class.encode()  # a lone surrogate is no text
+    return query_class
+
+
+def _describe(exc: Exception) -> str:
+    """Describe an exception whose own text may raise."""
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except Exception:
+        return type(exc).__name__

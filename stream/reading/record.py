@@ -14,6 +14,8 @@ from stream.errors import MalformedRecordError
 from stream.reading.arm import FullArm, read_arm, read_class, read_name
 from stream.reading.depth import SAFE_BYTES, check_depth, may_be_deep
 from stream.reading.outcome import Outcome, read_outcome
+from stream.reading.query_class import ask
+from stream.reading.tenant import set_apart
 from stream.records import SCHEMA, RaterKind
 
 REASONS: tuple[str, ...] = (
@@ -155,13 +157,14 @@ _decode_forget = msgspec.json.Decoder(_Forget).decode
 _decode_type = msgspec.json.Decoder(_Type).decode
 
 
-def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str], str]) -> Reading:
+def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str], str], apart: bool = False) -> Reading:
     """Read a record of the log.
 
     Args:
         value: as the broker hands it out.
         max_bytes: size above which it is refused.
         classify: gives the class of a query, for traces that name none.
+        apart: whether tenants are kept apart; a trace's class is then one of its tenant's own.
 
     Raises:
         MalformedRecordError: with one of `REASONS`; never anything else, whatever the value and the classifier are.
@@ -173,7 +176,8 @@ def read_record(value: bytes | None, *, max_bytes: int, classify: Callable[[str]
             raise MalformedRecordError("too_large", f"the record has {len(value)} bytes, but at most {max_bytes} are read (EDDY_MAX_RECORD_BYTES)")
         if len(value) > SAFE_BYTES and may_be_deep(value):
             check_depth(value)
-        return _read(value, classify)
+        reading = _read(value, classify)
+        return set_apart(reading, value) if apart else reading
     except MalformedRecordError:
         raise
     except msgspec.ValidationError as exc:
@@ -240,7 +244,7 @@ def class_of(trace: RawTrace, classify: Callable[[str], str]) -> str:
     Raises:
         MalformedRecordError: `internal_error`, the classifier cannot say.
     """
-    return ("" if trace.decision is None else trace.decision.query_class) or _classify(trace.query, classify)
+    return ("" if trace.decision is None else trace.decision.query_class) or ask(classify, trace.query)
 
 
 def read_feedback(feedback: RawFeedback) -> FeedbackReading:
@@ -275,26 +279,6 @@ def arm_drawn(decision: RawDecision) -> FullArm | None:
     if not 0.0 < propensity <= 1.0:
         raise MalformedRecordError("out_of_range", f"propensity is {propensity}, but a probability of what was drawn lies in (0, 1]")
     return named
-
-
-def _classify(query: str, classify: Callable[[str], str]) -> str:
-    """Ask a classifier, which may be a user's: it may raise anything and answer anything."""
-    try:
-        query_class = classify(query)
-    except Exception as exc:
-        raise MalformedRecordError("internal_error", f"the classifier raised {_describe(exc)}") from exc
-    if type(query_class) is not str or not query_class:
-        raise MalformedRecordError("internal_error", f"the classifier returned a {type(query_class).__name__}, but a class is a non-empty str")
-    query_class.encode()  # a lone surrogate is no text
-    return query_class
-
-
-def _describe(exc: Exception) -> str:
-    """Describe an exception whose own text may raise."""
-    try:
-        return f"{type(exc).__name__}: {exc}"
-    except Exception:
-        return type(exc).__name__
 
 
 def _identify(trace_id: str, schema: int) -> str:

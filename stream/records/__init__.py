@@ -3,7 +3,7 @@
 Reading an untrusted record is `stream.reading.record`'s work; these types are what Eddy writes and what clients build.
 """
 
-from stream.records.base import ANY_CLASS, OVERFLOW, SCHEMA, Arm, Record
+from stream.records.base import ANY_CLASS, OVERFLOW, SCHEMA, Arm, Record, class_of_tenant, pool_of_tenant
 from stream.records.cycles import Adapter, AgentConfig, CycleFinished, CycleRequested, CycleStep, TrainingClaim, TrainingFinished, TrainingJob, TrainingProgress
 from stream.records.learned import ArmRouting, ArmState, ArmStatistics, Override, OverrideKind, PartitionStatistics, PolicyParameters, RoutingUpdate
 from stream.records.log import Decision, DecisionKind, Feedback, Forget, RaterKind, Trace
@@ -37,4 +37,6 @@ __all__ = [
     "TrainingFinished",
     "TrainingJob",
     "TrainingProgress",
+    "class_of_tenant",
+    "pool_of_tenant",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 SCHEMA = 1
@@ -11,6 +13,36 @@ ANY_CLASS = "*"
 """The name that stands for every class: key of the update for classes without one of their own, and class of overrides that hold for all."""
 OVERFLOW = "~overflow"
 """Name of the class, and model of the arm, that take what is beyond a partition's caps."""
+
+_TENANT = re.compile(r"(?:[^\\|]|\\.)*\|", re.DOTALL)
+"""A tenant in the name of a class that is kept apart: up to the first `|` that is not escaped."""
+
+
+def class_of_tenant(tenant: str, query_class: str) -> str:
+    r"""Name a tenant's own class, where tenants are kept apart: `TENANT|CLASS`, with `|` and `\` escaped by `\`.
+
+    Whatever the two are called, two pairs never have one name, and none has that of a class of no tenant, such as `*`.
+
+    Example:
+        >>> class_of_tenant("acme", "code"), class_of_tenant("", "code"), class_of_tenant("a|b", "*")
+        ('acme|code', '|code', 'a\\|b|*')
+    """
+    return f"{_escaped(tenant)}|{_escaped(query_class)}"
+
+
+def pool_of_tenant(name: str) -> str:
+    """Name the class that stands for every class of a class's tenant; `*` for a class of no tenant.
+
+    Example:
+        >>> pool_of_tenant("acme|code"), pool_of_tenant("~overflow")
+        ('acme|*', '*')
+    """
+    found = _TENANT.match(name)
+    return found.group() + ANY_CLASS if found else ANY_CLASS
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace("|", "\\|")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -40,7 +72,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         fields = [self.model, self.agent, self.config_version, self.adapter]
         while fields and not fields[-1]:
             fields.pop()
-        return "|".join(field.replace("\\", "\\\\").replace("|", "\\|") for field in fields)
+        return "|".join(map(_escaped, fields))
 
     @classmethod
     def parse(cls, arm_id: str) -> Arm:

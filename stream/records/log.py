@@ -28,6 +28,8 @@ class Decision(Record, frozen=True, kw_only=True):
     features: dict[str, float] | None = None
     would_be: Arm | None = None
     """What would have been drawn, where the deployment only observes."""
+    tenant: str = ""
+    """Whose request it is; where tenants are kept apart, the class is this tenant's."""
 
 
 class Trace(Record, frozen=True, kw_only=True):

@@ -38,7 +38,8 @@ class Book:
     def __init__(self, settings: RoutingSettings, fold: str) -> None:
         self._settings, self._fold = settings, fold
         self._pages: dict[str, Page] = {}
-        self._pool = Merged()
+        self._pools: dict[str, Merged] = {}
+        """What the classes make together that share evidence: all of them, or each tenant's."""
         self._stale: dict[tuple[str, int], None] = {}
         """An ordered set: classes and partitions whose newest statistics are not merged yet. Of many that follow each other only the last is."""
         self.log_time_ms = 0
@@ -87,6 +88,9 @@ class Book:
             self.forget(query_class, partition, self._fold)
         self.catch_up()
         self._pages.pop(query_class, None)
+        pool = self._settings.pool_of(query_class)
+        if all(self._settings.pool_of(name) != pool for name in self._pages):
+            self._pools.pop(pool, None)
 
     def catch_up(self, most: int | None = None) -> bool:
         """Merge what is not merged yet, or so many statistics of it; returns whether all is."""
@@ -96,15 +100,25 @@ class Book:
             self._pages[query_class].take(partition, self._settings.arm_fields)
             concerned.add(query_class)
         for query_class in concerned:
-            self._pool.change(self._pages[query_class].merged.news())
+            self._pooled(query_class).change(self._pages[query_class].merged.news())
         return not self._stale
 
+    def _pooled(self, query_class: str) -> Merged:
+        """What a class adds to; the overflow of several tenants adds to nothing, since it is nobody's."""
+        pool = self._settings.pool_of(query_class)
+        is_nobodys = self._settings.tenants_apart and pool == ANY_CLASS
+        return Merged() if is_nobodys else self._pools.setdefault(pool, Merged())
+
     def evidence(self, query_class: str) -> ClassEvidence:
-        """Make a class's evidence as of now, with what the other classes say as its prior; `*` is all classes together."""
+        """Make a class's evidence as of now, with what the others it shares evidence with say as its prior; `*` is all of those together.
+
+        With tenants apart, `*` is for a tenant of whom nothing is known: it has the arms that are declared, and no evidence.
+        """
         self.catch_up()
-        pooled = self._pool.weighed(self._ages)
-        if query_class == ANY_CLASS:
-            return class_evidence(ANY_CLASS, pooled, self._settings, log_time_ms=self.log_time_ms)
+        pool = self._settings.pool_of(query_class)
+        pooled = self._pools[pool].weighed(self._ages) if pool in self._pools else {}
+        if query_class == pool:
+            return class_evidence(query_class, pooled, self._settings, log_time_ms=self.log_time_ms)
         page = self._pages.get(query_class)
         weighed = page.merged.weighed(self._ages) if page else {}
         priors = {arm_id: _scores(everywhere).minus(_scores(weighed.get(arm_id))) for arm_id, everywhere in pooled.items()}

@@ -94,7 +94,7 @@ class RoutingDesk:
         self._settings, self._fold = settings, fold
         self._state = msgspec.structs.replace(state, fold=fold)
         self._book = Book(settings, fold)
-        self._overrides = Overrides(settings.arm_fields)
+        self._overrides = Overrides(settings.arm_fields, settings.pool_of)
         self._places: dict[str, Place] = {ANY_CLASS: Place()}
         self._stirred = {ANY_CLASS}
         """Classes that may be due for another reason than time; the rest are asked only every `LOOK_INTERVAL_S`."""
@@ -145,11 +145,9 @@ class RoutingDesk:
     def override(self, key: str, override: Override | None) -> None:
         """Take an operator's word, or its tombstone, by its key on `eddy.overrides`."""
         concerned = self._overrides.put(key, override)
-        if concerned == ANY_CLASS:
-            for name in list(self._places):
+        if concerned is not None:
+            for name in [concerned, *self._places] if self._is_pool(concerned) else [concerned]:
                 self._touch(name)
-        elif concerned is not None:
-            self._touch(concerned)
 
     def saw_update(self, update: RoutingUpdate | None, key: str) -> None:
         """Take what stands on `eddy.routing`; a foreign, older update (or tombstone) after ours makes ours due again."""
@@ -167,9 +165,12 @@ class RoutingDesk:
             place.last = max(place.last or update, update, key=lambda known: known.version)
 
     def _touch(self, query_class: str) -> None:
-        for name in (query_class, ANY_CLASS):
+        for name in (query_class, self._settings.pool_of(query_class)):
             self._place(name).has_changed = True
             self._stirred.add(name)
+
+    def _is_pool(self, name: str) -> bool:
+        return self._settings.pool_of(name) == name
 
     def _place(self, name: str) -> Place:
         if (place := self._places.get(name)) is None:
@@ -211,7 +212,7 @@ class RoutingDesk:
             self._looked_s, names = now_s, self._places.keys()
         pace, pooled = self._pace(""), self._pace(ANY_CLASS)
         for name in names:
-            if self._places[name].is_due(now_s, pooled if name == ANY_CLASS else pace):
+            if self._places[name].is_due(now_s, pooled if self._is_pool(name) else pace):
                 yield name
 
     def _pace(self, name: str) -> Pace:

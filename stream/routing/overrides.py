@@ -5,6 +5,8 @@ Withdrawing outranks pinning, pinning outranks freezing, freezing outranks the p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from stream.records import ANY_CLASS, Arm, Override
 from stream.routing.settings import project
 
@@ -12,10 +14,15 @@ CONCERNED = ("pin", "freeze", "withdraw", "rollout")
 
 
 class Overrides:
-    """What stands on `eddy.overrides`, as far as routing obeys it."""
+    """What stands on `eddy.overrides`, as far as routing obeys it.
 
-    def __init__(self, arm_fields: tuple[str, ...]) -> None:
-        self._fields = arm_fields
+    Args:
+        arm_fields: the fields of an arm that are routed over.
+        pool_of: names the class whose words hold for a class too, besides `*`: its tenant's, where tenants are kept apart.
+    """
+
+    def __init__(self, arm_fields: tuple[str, ...], pool_of: Callable[[str], str] = lambda _: ANY_CLASS) -> None:
+        self._fields, self._pool_of = arm_fields, pool_of
         self._standing: dict[str, Override] = {}
 
     def put(self, key: str, override: Override | None) -> str | None:
@@ -61,10 +68,11 @@ class Overrides:
         return [word for kind in CONCERNED for word in self._of(kind, query_class)]
 
     def _of(self, kind: str, query_class: str) -> list[Override]:
-        return [word for word in self._standing.values() if word.kind == kind and word.query_class in (query_class, ANY_CLASS)]
+        return [word for word in self._standing.values() if word.kind == kind and word.query_class in (query_class, self._pool_of(query_class), ANY_CLASS)]
 
     def _on(self, kind: str, query_class: str) -> Override | None:
-        words = sorted(self._of(kind, query_class), key=lambda word: word.query_class == ANY_CLASS)
+        narrower = (query_class, self._pool_of(query_class), ANY_CLASS)
+        words = sorted(self._of(kind, query_class), key=lambda word: narrower.index(word.query_class))
         return words[0] if words else None
 
     def _matches(self, withdrawn: Arm, arm: Arm) -> bool:

@@ -56,6 +56,61 @@ def test_fold_equals_the_oracle_however_the_log_is_cut_and_replayed(seed: int, s
     assert state.canonical() == oracle_canonical(log, small_spec(), 0)
 
 
+TENANTS = ("", "acme", "acme|code", "a\\", "*", "~overflow", 7, "x" * 257, "bell\x07")
+"""Names of tenants; the last three can be no name."""
+
+
+def of_tenants(log: list[LogRecord], seed: int) -> list[LogRecord]:
+    """Give the traces of a log tenants, and some decisions in them others."""
+    rnd, given = random.Random(seed), []
+    for record in log:
+        try:
+            body = json.loads(record.value or b"")
+            assert body.get("type", "trace") == "trace"
+            body["tenant"] = rnd.choices(TENANTS, [10, 10, 10, 10, 5, 5, 1, 1, 1])[0]
+            if rnd.random() < 0.5 and isinstance(body.get("decision"), dict):
+                body["decision"]["tenant"] = rnd.choice(TENANTS[:6])
+        except (ValueError, AssertionError, AttributeError):
+            given.append(record)
+        else:
+            given.append(LogRecord(record.offset, record.timestamp, record.key, json.dumps(body).encode()))
+    return given
+
+
+@pytest.mark.parametrize("max_classes", [3, 100])
+@pytest.mark.parametrize("seed", range(6))
+def test_fold_that_keeps_tenants_apart_equals_the_oracle(seed: int, max_classes: int) -> None:
+    """A tenant called like a class, like the pool or like the overflow is folded under a name of its own, and one that can be no name is refused."""
+    log, spec = of_tenants(random_log(seed, 400), seed), small_spec(tenants="apart", max_classes=max_classes)
+
+    state = folded([log[start : start + 37] for start in range(0, len(log), 37)], spec)
+
+    assert state.canonical() == oracle_canonical(log, spec, 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_names_and_chunks_of_tenants_are_read_as_records_are(seed: int) -> None:
+    """The archive lists a tenant's class as the fold counts it, and a chunk is read as its records."""
+    log = of_tenants(random_log(seed, 300), seed)
+    reader, chunk = NameReader(max_bytes=10_000, classify=classify_query, apart=True), read_chunk(log, max_bytes=10_000, classify=classify_query, apart=True)
+    kinds = Counter[bool]()
+    for record, plain in zip(log, chunk, strict=True):
+        try:
+            read: Any = read_record(record.value, max_bytes=10_000, classify=classify_query, apart=True)
+        except MalformedRecordError as exc:
+            assert plain is None or exc.reason in {"bad_name", "bad_agent"}
+            with pytest.raises(MalformedRecordError) as refused:
+                reader.read(record.value)
+            assert refused.value.reason == exc.reason
+            continue
+        if isinstance(read, TraceReading):
+            assert reader.read(record.value) == (read.trace_id, Listed(read.query_class, read.arm.agent))
+            assert plain is None or PlainTrace(*plain) == as_plain(read)
+            kinds["|" in read.query_class] += 1
+    assert kinds[True] > 50
+    assert kinds[False] == 0
+
+
 def test_canonical_form_survives_json() -> None:
     """A worker hands its state out as JSON, and a harness compares it with the oracle's."""
     canonical = folded([random_log(5, 300)]).canonical()

@@ -69,7 +69,7 @@ def fold_one(spec: FoldSpec, number: int, records: Sequence[Stood]) -> Folded:
 
 def _reason(record: Stood, spec: FoldSpec) -> str:
     try:
-        read_record(record.value, max_bytes=spec.max_record_bytes, classify=_any_class)
+        read_record(record.value, max_bytes=spec.max_record_bytes, classify=_any_class, apart=spec.keeps_tenants_apart)
     except MalformedRecordError as exc:
         return exc.reason
     return "future"                                  # what can be read and is refused all the same is a rating from ahead of the log's time

@@ -98,6 +98,7 @@ def test_publishing_a_file_without_a_broker_blames_the_broker(name: str, tmp_pat
         (("feedback", "t1", "0.5", "--kind", "alien"), "human, judge or program"),
         (("feedback", "", "0.5"), "bad_trace_id"),
         (("rollout", "0"), "write `observe`"),
+        (("routes", "--tenant", "acme"), "EDDY_TENANTS=apart keeps them apart"),
         (("rollout", "0.05"), "set EDDY_DEFAULT_ARM"),
         (("dead-letters", "replay"), "--all"),
     ],

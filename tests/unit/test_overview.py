@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stream.cli.routes import report_of
 from stream.fold.totals import SUMS, Sum
 from stream.overview import Overview
 from stream.records import Arm, ArmRouting, ArmStatistics, Override, PartitionStatistics, RoutingUpdate
@@ -67,6 +68,16 @@ def test_rollout_is_the_smaller_of_setting_and_word() -> None:
         shares[own].append(read.report()["rollout"])
 
     assert shares == {0.0: [0.0, 0.0], 1.0: [1.0, 0.25]}
+
+
+def test_routes_of_one_tenant_are_its_classes_alone() -> None:
+    """`acme` is shown its own classes, and its pool as what its other classes draw from; a tenant never seen, the pool of none."""
+    read = overview(*(update(name, (1, 1), share) for name, share in (("acme|code", 0.5), ("acme|*", 0.25), ("acme\\|b|code", 0.1), ("*", 0.75))))
+
+    acme, unknown = report_of(read, "acme"), report_of(read, "nobody")
+
+    assert (set(acme["classes"]), acme["any_class"]["arms"]["m"]["probability"]) == ({"acme|code"}, 0.25)
+    assert (set(unknown["classes"]), unknown["any_class"]["arms"]["m"]["probability"]) == (set(), 0.75)
 
 
 def test_only_the_active_fold_counts() -> None:
