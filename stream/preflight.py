@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from stream.errors import SettingsError
 from stream.reading.query_class import classifier
+from stream.reading.reward import reward_function
 from stream.routing.registry import policy_named
 from stream.settings import unknown_variables
 
@@ -21,10 +22,10 @@ def check(settings: Settings) -> None:
     """Refuse names that nothing stands behind: a worker would end on them again and again.
 
     Raises:
-        SettingsError: the policy, the classifier, or both are unknown.
+        SettingsError: the policy, the classifier or the reward is unknown.
     """
     faults = []
-    for find, name in ((policy_named, settings.policy), (classifier, settings.classifier)):
+    for find, name in ((policy_named, settings.policy), (classifier, settings.classifier), (reward_function, settings.reward)):
         try:
             find(name)
         except SettingsError as exc:

@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     classifier: str = "seed"
     tenants: Literal["shared", "apart"] = "shared"
     """Whether tenants learn from each other, or each from its own traces alone."""
+    reward: str = "quality"
+    """What arms are judged by: `quality`, `seed`, or an entry point of the group `eddy.rewards`."""
     horizon: int = Field(default=262_144, ge=1, le=2**24)
     max_classes: int = Field(default=1_000, ge=1)
     max_arms: int = Field(default=128, ge=1)
@@ -160,6 +162,12 @@ class Settings(BaseSettings):
         """The fields of `stream.records.Arm` that are routed over."""
         named = {field.strip() for field in self.arm.split(",")}
         return tuple(field for field, name in (("model", "model"), ("agent", "agent"), ("config_version", "config"), ("adapter", "adapter")) if name in named)
+
+    @property
+    def reward_without(self) -> tuple[str, ...]:
+        """Quantities of the seed's reward that stand under a ceiling, and so leave it."""
+        ceilings = {"cost": self.max_cost_usd, "latency": self.max_latency_s} if self.reward == "seed" else {}
+        return tuple(name for name, ceiling in ceilings.items() if ceiling is not None)
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:

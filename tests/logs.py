@@ -77,7 +77,7 @@ class RandomLog:
             "cost_usd": rnd.choice([0.0, 0.000_001_234_5, 2]),
             "decision": self.decision(trace_id),
             "type": "trace",
-            "steps": [{"any": "thing"}],
+            "steps": rnd.choice([[{"any": "thing"}], [{"output": {"prompt_tokens": 30, "completion_tokens": 10}}]]),
         }
         return made | {name: value for name, value in optional.items() if rnd.random() < 0.4}
 

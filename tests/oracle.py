@@ -23,14 +23,15 @@ from stream.fold.spec import FoldSpec
 from stream.fold.totals import Sum
 from stream.reading.query_class import classifier
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
-from stream.records import Arm
+from stream.reading.reward import reward_function
+from stream.records import Arm, Trace
 
 DAY_MS = 24 * 60 * 60 * 1000
 LAST_MS = 253_402_300_799_999
 RATERS = 64
 COUNTERS = (
     "records traces duplicates feedback stale_feedback late_feedback waiting unmatched_feedback unmatched_decisions decisions forgets refused misplaced"
-    " overflow_classes overflow_arms overflow_raters holes lost epochs"
+    " overflow_classes overflow_arms overflow_raters holes lost epochs reward_faults"
 ).split()
 
 
@@ -64,6 +65,7 @@ class Entry:
     words: dict[str, list[tuple[float, int, int]]] = field(default_factory=dict)
     decisions: list[Any] = field(default_factory=list)
     has_moved: bool = False
+    reward: int | None = None
 
     def last_words(self) -> dict[str, tuple[float, int, int]]:
         return {rater: max(said) for rater, said in self.words.items()}
@@ -74,6 +76,7 @@ class Oracle:
 
     def __init__(self, spec: FoldSpec, number: int, classify: Callable[[str], str]) -> None:
         self.spec, self.number, self.classify = spec, number, classify
+        self.reward = reward_function(spec.reward, spec.reward_without)
         self.counts: Counter[str] = Counter()
         self.entries: list[Entry] = []
         self.newest: dict[str, Entry] = {}
@@ -119,7 +122,7 @@ class Oracle:
         if record.key != key or (murmur2(key) & 0x7FFFFFFF) % self.spec.partitions != self.number:
             self.counts["misplaced"] += 1
         elif isinstance(reading, TraceReading):
-            self.take_trace(reading)
+            self.take_trace(reading, record.value or b"")
         elif isinstance(reading, FeedbackReading):
             self.take_feedback(reading, max(self.now_ms, record.timestamp))
         elif isinstance(reading, DecisionReading):
@@ -127,7 +130,7 @@ class Oracle:
         elif isinstance(reading, ForgetReading):
             self.counts["forgets"] += 1
 
-    def take_trace(self, trace: TraceReading) -> None:
+    def take_trace(self, trace: TraceReading, value: bytes) -> None:
         known = self.find(trace.trace_id)
         if known is not None and known.trace is not None:
             self.counts["duplicates"] += 1
@@ -144,6 +147,25 @@ class Oracle:
             if drawn is None and known.decisions and known.decisions[0] is not None:
                 drawn = all(named in ("", served) for named, served in zip(known.decisions[0], trace.arm, strict=True))
         entry.drawn = int(bool(drawn))
+        if self.reward is not None:
+            entry.reward = self.rewarded(value)
+
+    def rewarded(self, value: bytes) -> int | None:
+        """The micro-reward of a trace, None where it is unknown."""
+        try:
+            trace = msgspec.json.decode(value, type=Trace)
+        except msgspec.ValidationError:
+            return None
+        try:
+            answer = self.reward(trace)
+            if answer is None:
+                return None
+            if 0 <= answer <= 1:
+                return int(float(answer) * 1_000_000 + 0.5)
+        except Exception:
+            pass
+        self.counts["reward_faults"] += 1
+        return None
 
     def take_feedback(self, feedback: FeedbackReading, latest_ms: int) -> None:
         if feedback.given_at_s * 1000 > latest_ms + 600_000:
@@ -225,6 +247,7 @@ class Oracle:
             "seq": len(self.entries),
             "counters": {name: self.counts[name] for name in COUNTERS},
             "totals": self.totals(),
+            "pairs": self.pairs(),
             "index": [self.row(entry) for entry in here],
         }
 
@@ -234,10 +257,25 @@ class Oracle:
             span = self.span_of(entry.minute)
             if entry.trace is not None and span is not None:
                 buckets = totals.setdefault(entry.query_class, {}).setdefault(arm_id(entry.arm), {})
-                sums = buckets.setdefault(f"{span[0]}/{span[1]}/{entry.drawn}", [0] * len(Sum))
-                for place, amount in contributions(entry.trace, entry.last_words()).items():
+                sums = buckets.setdefault(f"{span[0]}/{span[1]}/{entry.drawn}", [0] * (21 if self.reward is None else 24))
+                for place, amount in contributions(entry.trace, entry.last_words(), entry.reward).items():
                     sums[place] += amount
         return totals
+
+    def pairs(self) -> dict[str, Any]:
+        """What a person and another source said of the same traces of a day, while any bucket keeps the day's last minute."""
+        pairs: dict[str, list[int]] = {}
+        for entry in self.entries:
+            day = entry.minute // 1440
+            if entry.trace is None or self.span_of(day * 1440 + 1439) is None:
+                continue
+            human, *others = (score_by(source, entry.trace, entry.last_words()) for source in (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM, Sum.OUTCOME))
+            for number, other in enumerate(others, 1):
+                if human is not None and other is not None:
+                    sums = pairs.setdefault(f"{day * 86_400}/{number}", [0] * 5)
+                    for place, amount in enumerate([1, human, other, human * other, other**2]):
+                        sums[place] += amount
+        return pairs
 
     def row(self, entry: Entry) -> list[Any]:
         ratings = sorted([xxhash.xxh3_64_intdigest(rater.encode()), *word] for rater, word in entry.last_words().items())
@@ -255,7 +293,7 @@ def arm_id(arm: tuple[str, ...]) -> str:
     return Arm(**dict(zip(("model", "agent", "config_version", "adapter"), arm, strict=True))).id
 
 
-def contributions(trace: TraceReading, words: dict[str, tuple[float, int, int]]) -> Counter[Sum]:
+def contributions(trace: TraceReading, words: dict[str, tuple[float, int, int]], reward: int | None) -> Counter[Sum]:
     """What one trace adds to the sums of its bucket."""
     added = Counter({Sum.COUNT: 1})
     for known, total, amount in (
@@ -270,20 +308,27 @@ def contributions(trace: TraceReading, words: dict[str, tuple[float, int, int]])
     if source is not None:
         added[source] = 1
         added[Sum(source + 1)], added[Sum(source + 2)] = micro, micro**2
+    if reward is not None:
+        added += Counter({Sum.REWARD: 1, Sum.REWARD_MICRO: reward, Sum.REWARD_MICRO_SQ: reward**2})
     return added
 
 
 def score(trace: TraceReading, words: dict[str, tuple[float, int, int]]) -> tuple[Sum | None, int]:
     """The best source of a trace's score, and its micro-score."""
-    for kind, source in enumerate((Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM)):
-        given = [micro for _, micro, of_kind in words.values() if of_kind == kind]
-        if given:
-            return source, sum(given) // len(given)
-    if trace.inline_micro != -1:
-        return Sum.PROGRAM, trace.inline_micro
-    if trace.outcome:
-        return Sum.OUTCOME, 1_000_000 if trace.outcome == 1 else 0
+    for source in (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM, Sum.OUTCOME):
+        if (micro := score_by(source, trace, words)) is not None:
+            return source, micro
     return None, 0
+
+
+def score_by(source: Sum, trace: TraceReading, words: dict[str, tuple[float, int, int]]) -> int | None:
+    """What one source says of a trace."""
+    if source is Sum.OUTCOME:
+        return {0: None, 1: 1_000_000, 2: 0}[int(trace.outcome)]
+    kind = [Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM].index(source)
+    if given := [micro for _, micro, of_kind in words.values() if of_kind == kind]:
+        return sum(given) // len(given)
+    return trace.inline_micro if source is Sum.PROGRAM and trace.inline_micro != -1 else None
 
 
 def oracle_canonical(records: Sequence[LogRecord], spec: FoldSpec, number: int, classify: Callable[[str], str] | None = None) -> dict[str, Any]:

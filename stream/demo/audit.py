@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -109,13 +110,12 @@ def fold_again(settings: Settings, records: Iterable[ConsumerRecord[bytes | None
 
 def add_up(statistics: Iterable[PartitionStatistics]) -> Totals:
     """Add up all partitions and buckets of every class and arm; an arm without a trace is left out."""
-    totals: Mapping[tuple[str, str], list[int]] = defaultdict(lambda: [0] * SUMS)
+    totals: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for record in statistics:
         for entry in record.arms:
-            into = totals[record.query_class, entry.arm.id]
+            key = record.query_class, entry.arm.id
             for row in entry.buckets:
-                for place, value in enumerate(row[FIRST_SUM:]):
-                    into[place] += value
+                totals[key] = [sum(both) for both in zip_longest(totals[key], row[FIRST_SUM:], fillvalue=0)]
     return {key: tuple(sums) for key, sums in totals.items() if any(sums)}
 
 

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from stream.fold.spec import FoldSpec
-from stream.fold.totals import WIDTHS_S, identity, merge
+from stream.fold.totals import SUMS, SUMS_WITH_REWARD, WIDTHS_S, identity, merge
 from stream.reading.arm import FullArm
+from stream.reading.reward import QUALITY
 from stream.records import OVERFLOW, Arm, ArmStatistics
 
 MINUTES_IN = (1, 60, 1440)
@@ -57,11 +58,12 @@ class Totals:
         left: spans that aged out since the last checkpoint.
     """
 
-    __slots__ = ("_floors", "_free", "_keep", "_max_arms", "_max_classes", "by_names", "cells", "changed", "classes", "left", "minute", "slabs")
+    __slots__ = ("_floors", "_free", "_keep", "_max_arms", "_max_classes", "_sums", "by_names", "cells", "changed", "classes", "left", "minute", "slabs")
 
     def __init__(self, spec: FoldSpec) -> None:
         self._keep = (spec.keep_minutes, spec.keep_hours, spec.keep_days)
         self._max_classes, self._max_arms = spec.max_classes, spec.max_arms
+        self._sums = SUMS if spec.reward == QUALITY else SUMS_WITH_REWARD
         self._floors = [0, 0, 0]
         self._free: list[int] = []
         self.minute = -1
@@ -118,9 +120,13 @@ class Totals:
         self.changed.add(cell.query_class)
         sums = slab.sums.get(place)
         if sums is None:
-            sums = slab.sums[place] = identity()
+            sums = slab.sums[place] = identity(self._sums)
             cell.buckets += 1
         return sums
+
+    def touch(self, place: int) -> None:
+        """Let a class count as changed, though no sum of it has."""
+        self.changed.add(self.cells[place >> 1].query_class)
 
     def _slab(self, span: Span) -> Slab:
         level, start = span

@@ -72,6 +72,7 @@ def _head(state: PartitionState, changelog: Changelog, *, full: bool, parts: int
         seq=state.index.seq,
         counters=state.counters,
         left=sorted(state.totals.left),
+        pairs=state.pairs.pack(),
         marks=changelog.marks if full and changelog.epoch == state.epoch else [],
     )
 

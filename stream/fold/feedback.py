@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from stream.fold.index import NO_SCORE, WAITING
-from stream.fold.ratings import KIND_NUMBERS, MAX_RATERS, Word, add_score, pack_ratings, rater_hash, score_of, take_score, unpack_ratings
+from stream.fold.pairs import DAY_MINUTES, last_minute
+from stream.fold.ratings import KIND_NUMBERS, MAX_RATERS, Scores, Word, add_score, has_human, pack_ratings, rater_hash, score_of, scores_of, take_score, unpack_ratings
 from stream.fold.state import PartitionState
 from stream.fold.traces import enter
 from stream.reading.outcome import Outcome
@@ -51,20 +52,32 @@ def apply_feedback(state: PartitionState, feedback: FeedbackReading, key: bytes)
 def _rate(state: PartitionState, slot: int, ratings: bytes) -> None:
     """Replace the ratings of an entry, and its trace's score in its bucket."""
     index = state.index
-    before = score_of(index.ratings[slot], index.inlines[slot], index.outcomes[slot])
+    old, inline, outcome = index.ratings[slot], index.inlines[slot], index.outcomes[slot]
     index.ratings[slot] = ratings
     index.mark(slot)
     if index.places[slot] == WAITING:
         return
+    is_paired = (has_human(ratings) or has_human(old)) and _pair(state, index.minutes[slot], scores_of(old, inline, outcome), scores_of(ratings, inline, outcome))
     span = state.totals.locate(index.minutes[slot])
     if span is None:
         state.counters.late_feedback += 1
         return
-    after = score_of(ratings, index.inlines[slot], index.outcomes[slot])
+    before, after = score_of(old, inline, outcome), score_of(ratings, inline, outcome)
     if after != before:
         sums = state.totals.sums(span, index.places[slot])
         take_score(sums, before)
         add_score(sums, after)
+    elif is_paired:
+        state.totals.touch(index.places[slot])
+
+
+def _pair(state: PartitionState, minute: int, before: Scores, after: Scores) -> bool:
+    """Count a trace anew among those that a person and another source have scored, while its day is kept; returns whether that may have changed anything."""
+    if before == after or state.totals.locate(last_minute(minute // DAY_MINUTES)) is None:
+        return False
+    state.pairs.count(minute, before, -1)
+    state.pairs.count(minute, after)
+    return True
 
 
 def apply_decision(state: PartitionState, decision: DecisionReading, key: bytes) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from stream.errors import LogGapError, MalformedRecordError
 from stream.fold.arrivals import Arrivals
 from stream.fold.feedback import FUTURE_MS, apply_decision, apply_feedback, is_ahead
@@ -15,6 +17,7 @@ from stream.reading.chunk import hash_key, read_chunk
 from stream.reading.many_keys import partitions_of
 from stream.reading.partitioning import partition_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
+from stream.reading.reward import reward_micro
 
 
 class LogRecord(Protocol):
@@ -88,7 +91,9 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
         return []
     elsewhere: list[Refused | Misplaced] = []
     arrivals = Arrivals(state)
-    readings = read_chunk(unread, max_bytes=state.spec.max_record_bytes, classify=classify, apart=state.spec.keeps_tenants_apart)
+    readings: Sequence[Any] = [None] * len(unread)  # of what a reward must see as a whole, nothing is read in part
+    if state.reward is None:
+        readings = read_chunk(unread, max_bytes=state.spec.max_record_bytes, classify=classify, apart=state.spec.keeps_tenants_apart)
     for record, reading, partition in zip(unread, readings, partitions_of([record.key or b"" for record in unread], state.spec.partitions), strict=True):
         if record.timestamp > state.log_time_ms or state.log_time_ms < 0:
             if record.timestamp // MINUTE_MS != state.totals.minute:
@@ -144,6 +149,8 @@ def _fold_one(state: PartitionState, record: LogRecord, feedback: FeedbackReadin
         return _misplaced(state, record, key)
     if type(reading) is FeedbackReading and is_ahead(reading, max(record.timestamp, state.log_time_ms)):
         raise _from_the_future(reading, state, record)
+    if state.reward is not None and type(reading) is TraceReading:
+        reading = msgspec.structs.replace(reading, reward_micro=reward_micro(state.reward, record.value or b""))
     _APPLY[type(reading)](state, reading, hash_key(key))
     return None
 

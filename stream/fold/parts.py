@@ -58,6 +58,8 @@ class Head(msgspec.Struct, array_like=True, kw_only=True):
     counters: Counters
     left: list[Span]
     """Spans that aged out since the base."""
+    pairs: bytes = b"{}"
+    """All sums over doubly scored traces: a few kilobytes at most."""
     marks: list[Mark] = []
     """Of a full checkpoint: where the checkpoints before it ended, which it lets be removed."""
 

@@ -32,6 +32,8 @@ class Word(NamedTuple):
     kind: int
 
 
+Scores: TypeAlias = tuple[int, int, int, int]
+"""Micro-scores by human, judge, program and outcome, -1 where a source is silent."""
 Words: TypeAlias = dict[int, Word]
 """By hash of the rater's name."""
 
@@ -73,17 +75,40 @@ def score_of(packed: bytes | None, inline_micro: int, outcome: int) -> tuple[int
         _, _, micro, kind = _RATING.unpack(packed)
         return _SOURCES[kind], micro
     if packed:
-        scores: list[list[int]] = [[], [], []]
-        for _, _, micro, kind in _RATING.iter_unpack(packed):
-            scores[kind].append(micro)
-        for kind, given in enumerate(scores):
-            if given:
-                return _SOURCES[kind], sum(given) // len(given)
+        for kind, micro in enumerate(_by_kind(packed)):
+            if micro >= 0:
+                return _SOURCES[kind], micro
     if inline_micro >= 0:
         return _PROGRAM, inline_micro
     if outcome:
         return _OUTCOME, MICRO if outcome == _SUCCESS else 0
     return None
+
+
+def _by_kind(packed: bytes) -> tuple[int, int, int]:
+    """Return the micro-score by every kind of rater, -1 where none of the kind has spoken."""
+    given: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for _, _, micro, kind in _RATING.iter_unpack(packed):
+        given[kind].append(micro)
+    human, judge, program = (sum(micros) // len(micros) if micros else -1 for micros in given)
+    return human, judge, program
+
+
+def has_human(packed: bytes | None) -> bool:
+    """Whether a person is among the raters."""
+    return packed is not None and 0 in packed[_RATING.size - 1 :: _RATING.size]
+
+
+def scores_of(packed: bytes | None, inline_micro: int, outcome: int) -> Scores:
+    """Return a trace's score by every source that it has; `score_of` is the first of them.
+
+    Args:
+        packed: its ratings.
+        inline_micro: as `score_of` takes it.
+        outcome: an `Outcome`.
+    """
+    human, judge, program = _by_kind(packed or b"")
+    return human, judge, inline_micro if program < 0 else program, -1 if not outcome else MICRO if outcome == _SUCCESS else 0
 
 
 def add_score(sums: list[int], score: tuple[int, int] | None) -> None:

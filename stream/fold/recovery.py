@@ -135,6 +135,7 @@ def _restore_head(state: PartitionState, head: Head) -> None:
     state.epoch, state.epoch_start = head.epoch, head.epoch_start
     state.record_hash, state.log_time_ms = head.record_hash, head.log_time_ms
     state.counters = head.counters
+    state.pairs.restore(head.pairs)
     state.index.seq = state.index.fresh_from = head.seq
 
 

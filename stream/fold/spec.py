@@ -7,7 +7,9 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Protocol
 
-FOLD_VERSION = 1
+from stream.reading.reward import QUALITY
+
+FOLD_VERSION = 2
 """Version of the fold's code; raised whenever the golden log in `tests/golden` folds to another state."""
 
 
@@ -23,6 +25,11 @@ class FoldSettings(Protocol):
     keep_days: int
     classifier: str
     max_record_bytes: int
+    reward: str
+
+    @property
+    def reward_without(self) -> tuple[str, ...]:
+        """Quantities that stand under a ceiling and have left the reward."""
 
     @property
     def tenants(self) -> str:
@@ -44,6 +51,8 @@ class FoldSpec:
         classifier: name of the classifier for traces that name no class.
         max_record_bytes: size above which a record is refused.
         tenants: `shared`, or `apart`: a tenant's classes are then classes of their own.
+        reward: name of the reward; `quality` is the score alone.
+        reward_without: quantities that have left the seed's reward, since they stand under a ceiling.
     """
 
     partitions: int
@@ -56,6 +65,8 @@ class FoldSpec:
     classifier: str
     max_record_bytes: int
     tenants: str = "shared"
+    reward: str = QUALITY
+    reward_without: tuple[str, ...] = ()
 
     @property
     def keeps_tenants_apart(self) -> bool:

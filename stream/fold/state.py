@@ -10,8 +10,10 @@ import xxhash
 
 from stream.fold.buckets import Totals
 from stream.fold.index import WAITING, JoinIndex
+from stream.fold.pairs import Pairs
 from stream.fold.ratings import unpack_ratings
 from stream.fold.spec import FoldSpec
+from stream.reading.reward import reward_function
 from stream.records import Arm, PartitionStatistics
 
 
@@ -52,6 +54,8 @@ class Counters(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """Offsets that retention had removed before they were folded."""
     epochs: int = 0
     """Times the log was made anew."""
+    reward_faults: int = 0
+    """Traces on which the reward function raised, or answered no number in [0, 1]: their reward is unknown."""
 
 
 MINUTE_MS = 60_000
@@ -69,9 +73,13 @@ def record_hash(value: bytes | None, timestamp_ms: int) -> int:
 class PartitionState:
     """One partition at one offset.
 
+    Raises:
+        SettingsError: the reward that the spec names is not installed.
+
     Attributes:
         number: of the partition.
         spec: of the fold.
+        reward: the function that its spec names, None where that is quality.
         offset: logical offset of the last record folded, -1 at first; logical = physical + base.
         base: logical minus physical offset; changes only when the log was made anew.
         epoch: how often the log was made anew.
@@ -80,14 +88,16 @@ class PartitionState:
         log_time_ms: the partition's time, -1 at first: never back, never forward by more than a day at one record.
         counters: what was counted on the way.
         totals: sums by class, arm and time.
+        pairs: sums over traces that a person and another source have both scored.
         index: the last entries, by trace id.
     """
 
-    __slots__ = ("base", "counters", "epoch", "epoch_start", "index", "log_time_ms", "number", "offset", "record_hash", "spec", "totals")
+    __slots__ = ("base", "counters", "epoch", "epoch_start", "index", "log_time_ms", "number", "offset", "pairs", "record_hash", "reward", "spec", "totals")
 
     def __init__(self, number: int, spec: FoldSpec) -> None:
         self.number = number
         self.spec = spec
+        self.reward = reward_function(spec.reward, spec.reward_without)
         self.offset = -1
         self.base = 0
         self.epoch = 0
@@ -96,6 +106,7 @@ class PartitionState:
         self.log_time_ms = -1
         self.counters = Counters()
         self.totals = Totals(spec)
+        self.pairs = Pairs()
         self.index = JoinIndex(spec)
 
     @property
@@ -133,6 +144,8 @@ class PartitionState:
         minute = self.log_time_ms // MINUTE_MS
         if minute != self.totals.minute:
             self.totals.advance(minute)
+            if self.pairs.days:
+                self.pairs.leave(lambda last: self.totals.locate(last) is not None)
 
     def take_changed_classes(self) -> set[str]:
         """Return the classes whose totals changed since the last call; of one that left, `statistics` has no arms.
@@ -151,6 +164,7 @@ class PartitionState:
             log_time_ms=self.log_time_ms,
             query_class=query_class,
             arms=self.totals.statistics(query_class),
+            pairs=self.pairs.rows(),
         )
 
     def all_classes(self) -> Iterable[str]:
@@ -161,7 +175,7 @@ class PartitionState:
         """Return the whole state as plain data, equal for equal states however they came to be, before and after JSON.
 
         Its keys: `number`, `offset`, `base`, `epoch`, `epoch_start`, `record_hash`, `log_time_ms`, `seq`; `counters` by
-        name; `totals`, `{class: {arm: {"width in seconds/start in epoch seconds/drawn": sums}}}`; `index`, its entries
+        name; `totals`, `{class: {arm: {"width in seconds/start in epoch seconds/drawn": sums}}}`; `pairs`, `{"start in epoch seconds/source": sums}`; `index`, its entries
         from old to young, `[number, key in hex, trace, ratings, decision]`: the trace is null while one waits for it, else
         `[[class, arm, drawn] or null if dropped, minute, outcome, inline micro-score]`; ratings are
         `[hash of the rater, given_at, micro-score, kind]`; the decision is null, or the arm drawn, or empty if it was no draw.
@@ -171,6 +185,7 @@ class PartitionState:
             "seq": self.index.seq,
             "counters": msgspec.structs.asdict(self.counters),
             "totals": {query_class: self._canonical_arms(query_class) for query_class in sorted(self.totals.classes)},
+            "pairs": {"/".join(map(str, row[:2])): list(row[2:]) for row in self.pairs.rows()},
             "index": [self._canonical_entry(slot) for slot in self.index.occupied()],
         }
 

@@ -36,17 +36,23 @@ class Sum(IntEnum):
     OUTCOME = 18
     OUTCOME_MICRO = 19
     OUTCOME_MICRO_SQ = 20
+    # What a reward other than quality says of the trace, beside its score; only a fold that names one has these three.
+    REWARD = 21
+    REWARD_MICRO = 22
+    REWARD_MICRO_SQ = 23
 
 
-SUMS = len(Sum)
-"""Sums in a bucket."""
+SUMS = int(Sum.REWARD)
+"""Sums in a bucket where the reward is quality."""
+SUMS_WITH_REWARD = len(Sum)
+"""Sums in a bucket where it is another."""
 MICRO = 1_000_000
 """Micro-scores in a score of 1."""
 
 
-def identity() -> list[int]:
+def identity(sums: int = SUMS) -> list[int]:
     """Return the sums of nothing."""
-    return [0] * SUMS
+    return [0] * sums
 
 
 def merge(left: Sequence[int], right: Sequence[int]) -> list[int]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from stream.fold.buckets import OVERFLOW_ARM
 from stream.fold.index import WAITING
-from stream.fold.ratings import add_score, score_of
+from stream.fold.ratings import add_score, score_of, scores_of
 from stream.fold.state import PartitionState
 from stream.fold.totals import Sum
 from stream.reading.arm import FullArm
 from stream.reading.outcome import Outcome
 from stream.reading.record import TraceReading
+from stream.reading.reward import FAULTY
 from stream.records import OVERFLOW
 
 # Plain integers, since a member of an IntEnum is converted at every use as an index.
 _COUNT, _COST_KNOWN, _COST_NANO_USD, _LATENCY_KNOWN, _LATENCY_MS, _TOKENS_KNOWN, _TOKENS, _SUCCESSES, _FAILURES = map(int, list(Sum)[:9])
-_SUCCESS = int(Outcome.SUCCESS)
+_SUCCESS, _REWARD = int(Outcome.SUCCESS), int(Sum.REWARD)
 _NONE = FullArm("", "", "", "")
 """No decision; another object than any that one names."""
 _NO_ARMS: dict[FullArm, int] = {}
@@ -51,6 +52,12 @@ def _count(state: PartitionState, trace: TraceReading, key: bytes, ratings: byte
     sums = totals.sums((0, totals.minute), place)
     add_trace(sums, trace.cost_nano_usd, trace.latency_ms, trace.tokens, trace.outcome)
     add_score(sums, score_of(ratings, trace.inline_micro, trace.outcome))
+    if ratings is not None:
+        state.pairs.count(totals.minute, scores_of(ratings, trace.inline_micro, trace.outcome))
+    if trace.reward_micro >= 0:
+        add_score(sums, (_REWARD, trace.reward_micro))
+    elif trace.reward_micro == FAULTY:
+        state.counters.reward_faults += 1
     enter(state, key, place, trace.outcome, trace.inline_micro, ratings)
     state.counters.traces += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stream.learning.contracts import RewardFunction, RoutingContext
+from stream.reading.reward import SeedReward
 
 
 class HeuristicRewardFunction(RewardFunction):
@@ -48,9 +49,12 @@ class HeuristicRewardFunction(RewardFunction):
             >>> round(HeuristicRewardFunction().compute(RoutingContext(), "m", "", latency_seconds=15, prompt_tokens=10, completion_tokens=10), 9)
             0.65
         """
-        latency = max(0.0, 1.0 - kwargs.get("latency_seconds", 0.0) / self.max_latency)
-        cost = max(0.0, 1.0 - kwargs.get("cost_usd", 0.0) / self.max_cost)
         prompt, completion = kwargs.get("prompt_tokens", 0), kwargs.get("completion_tokens", 0)
         efficiency = completion / (prompt + completion) if prompt + completion else 0.5
-        reward = self.weight_latency * latency + self.weight_cost * cost + self.weight_efficiency * efficiency
-        return float(min(max(reward, 0.0), 1.0))
+        return self._reward.score(latency_s=kwargs.get("latency_seconds", 0.0), cost_usd=kwargs.get("cost_usd", 0.0), efficiency=efficiency)
+
+    @property
+    def _reward(self) -> SeedReward:
+        return SeedReward(
+            latency=self.weight_latency, cost=self.weight_cost, efficiency=self.weight_efficiency, max_latency_s=self.max_latency, max_cost_usd=self.max_cost
+        )

@@ -43,8 +43,7 @@ MICRO, NANO, MILLI = 1_000_000, 1_000_000_000, 1_000
 COST_MAX_USD = 1e6
 LATENCY_MAX_S = 1e7
 TOKENS_MAX = 10**12
-SPOKEN_MAX = 1e300
-"""A sender's integer may be greater than every float, and such a one cannot be formatted."""
+SPOKEN_MAX = 1e300  # a sender's integer may be greater than every float, and such a one cannot be formatted
 
 
 class TraceReading(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +59,7 @@ class TraceReading(msgspec.Struct, frozen=True, gc=False):
     cost_nano_usd: int
     latency_ms: int
     tokens: int
+    reward_micro: int = -1  # what a reward other than quality says; see `stream.reading.reward`
 
 
 class FeedbackReading(msgspec.Struct, frozen=True, gc=False):

@@ -30,6 +30,9 @@ class PartitionStatistics(Record, frozen=True, kw_only=True):
     log_time_ms: int
     query_class: str
     arms: tuple[ArmStatistics, ...]
+    pairs: tuple[tuple[int, ...], ...] = ()
+    """Of the whole partition, rows of `stream.fold.pairs`: start of a day in epoch seconds, source (1 judge, 2 program, 3 outcome), then over
+    its traces that a person has scored too: how many, micro-scores of the person, of the source, their products, squares of the source's."""
 
 
 class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,10 @@ class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     latency_s: float | None
     state: ArmState
+    rated_share: float | None = None
+    """Traces with a score among all, in [0, 1]."""
+    worst_case: tuple[float, float] | None = None
+    """Mean score of all traces, had all without one failed, and had all succeeded: whoever rates chooses what."""
 
 
 class RoutingUpdate(Record, frozen=True, kw_only=True):

@@ -111,6 +111,17 @@ def test_names_and_chunks_of_tenants_are_read_as_records_are(seed: int) -> None:
     assert kinds[False] == 0
 
 
+@pytest.mark.parametrize("without", [(), ("cost",), ("cost", "latency")])
+def test_fold_with_a_reward_equals_the_oracle(without: tuple[str, ...]) -> None:
+    """The reward is one more sum beside the scores: exact over duplicates, early and late ratings, caps and ages, as all others are."""
+    spec, log = small_spec(reward="seed", reward_without=without), random_log(11, 600)
+
+    state = folded([log[:300], log[280:]], spec)
+
+    assert state.canonical() == oracle_canonical(log, spec, 0)
+    assert any(sums[Sum.REWARD] for arms in state.canonical()["totals"].values() for buckets in arms.values() for sums in buckets.values())
+
+
 def test_canonical_form_survives_json() -> None:
     """A worker hands its state out as JSON, and a harness compares it with the oracle's."""
     canonical = folded([random_log(5, 300)]).canonical()

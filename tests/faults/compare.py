@@ -153,10 +153,10 @@ def read_statistics(standing: Mapping[bytes, Stood], fold: str) -> dict[tuple[in
 
 def summed(buckets: Iterable[Sequence[int]]) -> dict[int, list[int]]:
     """Add up rows of buckets over all times, the drawn apart from the others: what ageing does not change."""
-    sums: dict[int, list[int]] = defaultdict(lambda: [0] * len(Sum))
+    rows: dict[int, list[Sequence[int]]] = defaultdict(list)
     for row in buckets:
-        sums[row[2]] = [left + right for left, right in zip(sums[row[2]], row[SUMS_FROM:], strict=True)]
-    return dict(sums)
+        rows[row[2]].append(row[SUMS_FROM:])
+    return {drawn: [sum(column) for column in zip(*of_it, strict=True)] for drawn, of_it in rows.items()}
 
 
 def compare_statistics(expected: Mapping[tuple[int, str], Mapping[tuple[str, int], Sequence[int]]], standing: Mapping[tuple[int, str], PartitionStatistics]) -> list[str]:

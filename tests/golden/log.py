@@ -14,6 +14,8 @@ LOG = Path(__file__).parent / "log.jsonl"
 EXPECTED = Path(__file__).parent / "expected.json"
 SPEC = small_spec(horizon=100)
 """Caps, horizon and spans so small that the log reaches all of them."""
+REWARDED = small_spec(horizon=100, reward="seed", reward_without=("cost",))
+"""The same with the seed's reward, whose arithmetic is the fold's too."""
 QUERIES = ("", "import os", "`ls` does what?", "solve x = 2", "calculated", "x" * 50, "x" * 501, "first class flight", "claſs of the sun", "hello")
 
 

@@ -54,6 +54,74 @@ def score_of(log: Log) -> dict[str, int]:
     return {source.name: sums[source + 1] for source in (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM, Sum.OUTCOME) if sums[source]}
 
 
+# ---- pairs
+
+
+def pairs_of(log: Log) -> dict[str, list[int]]:
+    """Sums by source of the only day, scores in tenths: traces, people's, the source's, products, squares."""
+    scale = [1, 100_000, 100_000, 10**10, 10**10]
+    return {place.partition("/")[2]: [amount // by for amount, by in zip(sums, scale, strict=True)] for place, sums in log.state.canonical()["pairs"].items()}
+
+
+def test_pair_is_a_person_and_another_source_on_one_trace() -> None:
+    """A success that a judge calls .5 and a person .8: judge (1) 8, 5, 40, 25; outcome (3) 8, 10, 80, 100; no program spoke."""
+    log = Log()
+
+    log.says(trace(outcome="success"), feedback(score=0.5, rater="j", rater_kind="judge"))
+    assert pairs_of(log) == {}
+    log.says(feedback(score=0.8))
+
+    assert pairs_of(log) == {"1": [1, 8, 5, 40, 25], "3": [1, 8, 10, 80, 100]}
+
+
+def test_pair_follows_its_raters_last_words() -> None:
+    """The person goes from .8 to .3, then turns out to be a judge: the pair moves, and is gone to the last integer."""
+    log = Log()
+    log.says(trace(outcome="failure"), feedback(score=0.8))
+    log.says(feedback(score=0.3, given_at=2.0))
+    assert pairs_of(log) == {"3": [1, 3, 0, 0, 0]}
+
+    log.says(feedback(score=0.3, given_at=3.0, rater_kind="judge"))
+
+    assert pairs_of(log) == {}
+
+
+def test_pair_that_came_before_its_trace_counts_with_it() -> None:
+    """Two raters wait for a trace that brings the program's own .2: 1 trace, people's 10, then judge 4 and program 2."""
+    log = Log()
+
+    log.says(feedback(score=1.0), feedback(score=0.4, rater="j", rater_kind="judge"), trace(feedback=0.2))
+
+    assert pairs_of(log) == {"1": [1, 10, 4, 40, 16], "2": [1, 10, 2, 20, 4]}
+
+
+def test_pair_alone_lets_its_class_count_as_changed() -> None:
+    """A judge who speaks after a person changes no score: what he said must be published all the same."""
+    log = Log()
+    log.says(trace(), feedback(score=1.0))
+    log.state.take_changed_classes()
+
+    log.says(feedback(score=0.5, rater="j", rater_kind="judge"))
+
+    assert log.state.take_changed_classes() == {"c"}
+    assert log.state.statistics("c").pairs == ((MIDNIGHT_MS // 1000, 1, 1, 10**6, 500_000, 5 * 10**11, 25 * 10**10),)
+
+
+def test_pairs_leave_with_their_day_and_survive_a_checkpoint() -> None:
+    """Two days are kept: on the second day those of the first stand, on the third they have left and no word brings them back."""
+    log = Log()
+    log.says(trace(outcome="success"), feedback(score=1.0))
+    log.says(trace("t2"), at_ms=MIDNIGHT_MS + DAY_MS)
+    assert pairs_of(log) == {"3": [1, 10, 10, 100, 100]}
+    found, _ = recover(dict(write_checkpoint(log.state, Changelog(horizon=40), checkpoint_id=bytes(16), full=True).parts), number=0, spec=log.state.spec)
+    assert found.canonical() == log.state.canonical()
+
+    log.says(trace("t3"), at_ms=MIDNIGHT_MS + 2 * DAY_MS)
+    log.says(feedback(score=0.5, given_at=9.0), at_ms=MIDNIGHT_MS + 2 * DAY_MS)
+
+    assert pairs_of(log) == {}
+
+
 # ---- scores
 
 
