@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stream.overview import Overview
     from stream.settings import Settings
 
-COLUMNS = ("arm", "share", "mean", "interval", "traces", "rated", "cost", "latency", "state")
+COLUMNS = ("arm", "share", "mean", "interval", "traces", "rated", "worst case", "cost", "latency", "state")
 REDRAW_S = 0.5
 
 routes = typer.Typer(help="What routers draw from now, per query class.", invoke_without_command=True)
@@ -109,7 +109,8 @@ def rows_of(entry: dict[str, Any]) -> list[tuple[str, ...]]:
             _known(arm.get("mean"), "{:.3f}"),
             "{:.2f}–{:.2f}".format(*arm["interval"]) if arm.get("interval") else "–",
             f"{arm['count']:,}",
-            _known(arm.get("rated_count"), "{:,}"),
+            _rated(arm),
+            "{:.2f}–{:.2f}".format(*arm["worst_case"]) if arm.get("worst_case") else "–",
             _known(arm.get("cost_usd"), "${:.3g}"),
             _known(arm.get("latency_s"), "{:.3g} s"),
             arm.get("state", "–"),
@@ -124,6 +125,11 @@ def tables_of(report: dict[str, Any], *, most: int | None = None) -> list[Any]:
     return [
         table_of(COLUMNS, rows_of(entry), title=f"{name or '(no class)'}: {entry['count']:,} traces, best {entry.get('best_arm') or 'not known yet'}") for name, entry in entries
     ]
+
+
+def _rated(arm: dict[str, Any]) -> str:
+    share = arm.get("rated_share")
+    return _known(arm.get("rated_count"), "{:,}") + ("" if share is None else f" ({share:.0%})")
 
 
 def _known(value: Any, form: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 
+from stream.fold.pairs import PairRow
+from stream.reading.reward import QUALITY
 from stream.records import ANY_CLASS, PartitionStatistics
+from stream.routing.calibration import AS_GIVEN, REWARD_ALONE, Scales, calibrate
 from stream.routing.evidence import NO_SCORES, ClassEvidence, Tally, Weighed, class_evidence
 from stream.routing.merging import Ages, Merged, changes
 from stream.routing.settings import RoutingSettings
@@ -42,11 +45,29 @@ class Book:
         """What the classes make together that share evidence: all of them, or each tenant's."""
         self._stale: dict[tuple[str, int], None] = {}
         """An ordered set: classes and partitions whose newest statistics are not merged yet. Of many that follow each other only the last is."""
+        self._pairs: dict[int, tuple[int, tuple[PairRow, ...]]] = {}
+        """Of each partition the newest offset that it has reported at, and its pairs then."""
+        self._has_new_pairs = False
         self.log_time_ms = 0
-        self._ages = self._ages_now()
+        self._ages: Ages | None = None
+        """As evidence was made last."""
 
     def _ages_now(self) -> Ages:
-        return Ages(log_time_ms=self.log_time_ms, half_life_s=self._settings.half_life_s, keep_s=self._settings.keep_s)
+        """Weights and scales at this moment; the same object as long as they are the same, so that what is weighed stays so."""
+        ages = Ages(log_time_ms=self.log_time_ms, half_life_s=self._settings.half_life_s, keep_s=self._settings.keep_s)
+        known = self._ages
+        if known is None or known.moment_s != ages.moment_s or self._has_new_pairs:
+            ages.scales, self._has_new_pairs = self._scales(ages), False
+            if known is None or (known.moment_s, known.scales) != (ages.moment_s, ages.scales):
+                known = self._ages = ages
+        return known
+
+    def _scales(self, ages: Ages) -> Scales:
+        if self._settings.reward != QUALITY:
+            return REWARD_ALONE
+        if self._settings.tenants_apart:
+            return AS_GIVEN  # pairs are of all tenants: they would tell of one to another
+        return calibrate([row for _, rows in self._pairs.values() for row in rows], ages.weight)
 
     @property
     def classes(self) -> set[str]:
@@ -57,7 +78,8 @@ class Book:
         """Take a partition's running total; False where it is another fold's, or not newer than what is known."""
         if statistics.fold != self._fold:
             return False
-        self._advance(statistics.log_time_ms)
+        self.log_time_ms = max(self.log_time_ms, statistics.log_time_ms)
+        self._take_pairs(statistics)
         page = self._pages.setdefault(statistics.query_class, Page())
         known = page.newest.get(statistics.partition)
         if known and known.offset >= statistics.offset:
@@ -66,11 +88,12 @@ class Book:
         self._stale[statistics.query_class, statistics.partition] = None
         return True
 
-    def _advance(self, log_time_ms: int) -> None:
-        if log_time_ms > self.log_time_ms:
-            self.log_time_ms = log_time_ms
-            ages = self._ages_now()
-            self._ages = ages if ages.moment_s != self._ages.moment_s else self._ages
+    def _take_pairs(self, statistics: PartitionStatistics) -> None:
+        """Take the pairs of a partition: every class's total carries all of them, and the newest total counts."""
+        offset, pairs = self._pairs.get(statistics.partition, (-1, ()))
+        if statistics.offset > offset:
+            self._pairs[statistics.partition] = statistics.offset, statistics.pairs
+            self._has_new_pairs = self._has_new_pairs or statistics.pairs != pairs
 
     def forget(self, query_class: str, partition: int, fold: str) -> bool:
         """Drop what a partition said of a class; False where nothing is known of it."""
@@ -115,14 +138,14 @@ class Book:
         With tenants apart, `*` is for a tenant of whom nothing is known: it has the arms that are declared, and no evidence.
         """
         self.catch_up()
-        pool = self._settings.pool_of(query_class)
-        pooled = self._pools[pool].weighed(self._ages) if pool in self._pools else {}
+        ages, pool = self._ages_now(), self._settings.pool_of(query_class)
+        pooled = self._pools[pool].weighed(ages) if pool in self._pools else {}
         if query_class == pool:
-            return class_evidence(query_class, pooled, self._settings, log_time_ms=self.log_time_ms)
+            return class_evidence(query_class, pooled, self._settings, log_time_ms=self.log_time_ms, scales=ages.scales)
         page = self._pages.get(query_class)
-        weighed = page.merged.weighed(self._ages) if page else {}
+        weighed = page.merged.weighed(ages) if page else {}
         priors = {arm_id: _scores(everywhere).minus(_scores(weighed.get(arm_id))) for arm_id, everywhere in pooled.items()}
-        return class_evidence(query_class, weighed, self._settings, priors=priors, log_time_ms=self.log_time_ms)
+        return class_evidence(query_class, weighed, self._settings, priors=priors, log_time_ms=self.log_time_ms, scales=ages.scales)
 
 
 def _scores(weighed: Weighed | None) -> Tally:

@@ -130,6 +130,8 @@ def _routing(arm: ArmEvidence, shares: Shares, intervals: Mapping[str, Interval 
         cost_usd=arm.cost_usd.mean,
         latency_s=arm.latency_s.mean,
         state=_state(arm, settings, withdrawn=withdrawn),
+        rated_share=arm.rated_share,
+        worst_case=arm.worst_case,
     )
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stream.records import Arm
+from stream.routing.calibration import AS_GIVEN, Scales
 from stream.routing.settings import RoutingSettings
 
-SOURCES = ("human", "judge", "program", "outcome")
+SOURCES = ("human", "judge", "program", "outcome", "reward")
+"""Where scores come from. The last one is a reward other than quality; where there is one, the others do not count."""
+NO_SOURCE = (0,) * len(SOURCES)
 
 
 class Tally(NamedTuple):
@@ -72,6 +75,7 @@ class ArmEvidence:
         count: traces, of any age that is kept.
         drawn_count: those of them that a router drew.
         by_source: scored traces by `SOURCES`; each counts under the best source it has.
+        score_total: sum of their scores, of any age that is kept.
         cost_usd: dollars a trace.
         latency_s: seconds a trace.
         confounded_cap: most that `confounded` weighs, in traces.
@@ -86,7 +90,8 @@ class ArmEvidence:
     graded: bool = False
     count: int = 0
     drawn_count: int = 0
-    by_source: tuple[int, ...] = (0, 0, 0, 0)
+    by_source: tuple[int, ...] = NO_SOURCE
+    score_total: float = 0.0
     cost_usd: Quantity = UNKNOWN
     latency_s: Quantity = UNKNOWN
     confounded_cap: float = math.inf
@@ -100,6 +105,30 @@ class ArmEvidence:
         """Traces with a score from any source."""
         return sum(self.by_source)
 
+    @property
+    def rated_share(self) -> float | None:
+        """Traces with a score among all, in [0, 1]; None where there are none."""
+        return min(self.rated_count / self.count, 1.0) if self.count else None
+
+    @property
+    def worst_case(self) -> tuple[float, float] | None:
+        """The mean score of all traces, had all that are not scored failed, and had all succeeded; None where there are none.
+
+        Whoever rates chooses what: nothing narrower than this holds whatever they choose.
+
+        Source:
+            Manski, Nonparametric bounds on treatment effects (1990).
+
+        Example:
+            >>> ArmEvidence(arm=Arm(model="m"), id="m", count=10, by_source=(4, 0, 0, 0, 0), score_total=3.0).worst_case
+            (0.3, 0.9)
+        """
+        if not self.count:
+            return None
+        unrated = max(self.count - self.rated_count, 0)
+        low, high = (min(max(total / self.count, 0.0), 1.0) for total in (self.score_total, self.score_total + unrated))
+        return low, high
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassEvidence:
@@ -108,6 +137,8 @@ class ClassEvidence:
     query_class: str
     arms: tuple[ArmEvidence, ...] = ()
     log_time_ms: int = 0
+    scales: Scales = field(default=AS_GIVEN, repr=False)
+    """On which each source's scores are read."""
 
     @property
     def rated_count(self) -> int:
@@ -135,7 +166,8 @@ class Weighed(NamedTuple):
     graded: bool = False
     traces: int = 0
     drawn_traces: int = 0
-    by_source: tuple[int, ...] = (0, 0, 0, 0)
+    by_source: tuple[int, ...] = NO_SOURCE
+    score_total: float = 0.0
 
     @property
     def scores(self) -> Tally:
@@ -150,12 +182,13 @@ def class_evidence(
     *,
     priors: Mapping[str, Tally] | None = None,
     log_time_ms: int = 0,
+    scales: Scales = AS_GIVEN,
 ) -> ClassEvidence:
     """Make a class's evidence out of its merged sums; arms that need no trace are there without any."""
     known = {arm.id: Weighed(arm) for arm in settings.known_arms} | dict(weighed)
     priors = priors or {}
     arms = tuple(_arm_evidence(arm_id, known[arm_id], priors.get(arm_id, NO_SCORES), settings) for arm_id in sorted(known))
-    return ClassEvidence(query_class=query_class, arms=arms, log_time_ms=log_time_ms)
+    return ClassEvidence(query_class=query_class, arms=arms, log_time_ms=log_time_ms, scales=scales)
 
 
 def _arm_evidence(arm_id: str, weighed: Weighed, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
@@ -169,6 +202,7 @@ def _arm_evidence(arm_id: str, weighed: Weighed, prior: Tally, settings: Routing
         count=weighed.traces,
         drawn_count=weighed.drawn_traces,
         by_source=weighed.by_source,
+        score_total=weighed.score_total,
         cost_usd=weighed.cost_usd,
         latency_s=weighed.latency_s,
         confounded_cap=settings.confounded_cap,

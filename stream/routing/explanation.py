@@ -41,7 +41,7 @@ def explain(update: RoutingUpdate, evidence: ClassEvidence, *, settings: Routing
     words = tuple(_override_sentence(word) for word in overrides.standing(update.query_class))
     changes = (*_lifting(words), *_would_change(update, evidence, settings))
     sources = tuple(sentence for arm in evidence.arms[:MOST_ARMS] if (sentence := _evidence_sentence(arm)))
-    lines = (*_sentences(update), *sources, *words, *changes)
+    lines = (*_sentences(update), *sources, *_scale_sentences(evidence), *words, *changes)
     return Explanation(update=update, evidence=evidence, overrides=words, would_change=changes, text="\n".join(lines))
 
 
@@ -74,7 +74,15 @@ def _mean(arm: ArmRouting) -> str:
     if arm.mean is None:
         return f"{traces}, so that its mean is unknown"
     bounds = f" in [{arm.interval[0]:.3f}, {arm.interval[1]:.3f}]" if arm.interval else ""
-    return f"{traces}, mean {arm.mean:.3f}{bounds} over {arm.effective_count:.1f} when weighted by age"
+    return f"{traces}, mean {arm.mean:.3f}{bounds} over {arm.effective_count:.1f} when weighted by age{_worst_case(arm)}"
+
+
+def _worst_case(arm: ArmRouting) -> str:
+    """What the traces without a score could make of the mean."""
+    if arm.worst_case is None or arm.rated_count >= arm.count:
+        return ""
+    low, high = arm.worst_case
+    return f" (of all its traces from {low:.3f} to {high:.3f}, by what those without a score were)"
 
 
 def _costs(arm: ArmRouting) -> str:
@@ -94,10 +102,20 @@ def _evidence_sentence(arm: ArmEvidence) -> str:
     """Where an arm's scores come from."""
     if not arm.count:
         return ""
-    by = ", ".join(f"{count} by {source}" for source, count in zip(SOURCES, arm.by_source, strict=True) if count) or "none scored"
+    by = ", ".join(f"{count} by {source}" for source, count in zip(SOURCES, arm.by_source, strict=False) if count) or "none scored"
     undrawn = arm.count - arm.drawn_count
     capped = f"; those not drawn weigh at most {arm.confounded_cap:g} traces together" if undrawn else ""
     return f"Of {arm.id}'s {arm.count} traces, {arm.drawn_count} were drawn by a router and {undrawn} were not{capped}; scores: {by}."
+
+
+def _scale_sentences(evidence: ClassEvidence) -> tuple[str, ...]:
+    """How scores are read that mean something else than a person's."""
+    named = zip(SOURCES, [line for _, line in evidence.scales], strict=False)
+    return tuple(
+        f"A score s by {source} is read as {line.level:.3f} + {line.slope:.3f} s, as people's scores of the same traces suggest."
+        for source, line in named
+        if not line.is_identity
+    )
 
 
 def _override_sentence(word: Override) -> str:

@@ -6,20 +6,21 @@ So a new total costs what has changed in it, and what is merged depends on which
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from math import fsum
 from operator import add, mul, sub
 from typing import NamedTuple, TypeAlias
 
 from stream.fold.totals import MICRO, Sum
 from stream.records import OVERFLOW, Arm, PartitionStatistics
+from stream.routing.calibration import AS_GIVEN, Scales
 from stream.routing.evidence import NO_SCORES, Quantity, Tally, Weighed
 from stream.routing.settings import project
 
 NANO_USD, MS = 1e-9, 1e-3
 MINUTE_MS = 60_000
-SCORED, TOTALS, SQUARES = ((Sum.HUMAN + place, Sum.JUDGE + place, Sum.PROGRAM + place, Sum.OUTCOME + place) for place in range(3))
-"""The four sources' scored traces, sums and squares."""
+BY_SOURCE = (Sum.HUMAN, Sum.JUDGE, Sum.PROGRAM, Sum.OUTCOME, Sum.REWARD)
+"""The sources' scored traces, in the order of `stream.routing.evidence.SOURCES`; behind each stand the sum of the scores and that of their squares."""
 
 Row: TypeAlias = tuple[int, ...]
 """A bucket as it travels: width, start, drawn, then the sums."""
@@ -43,9 +44,14 @@ class Ages:
         >>> ages = Ages(log_time_ms=3_600_000, half_life_s=1800.0, keep_s=86_400)
         >>> ages.weight(3600, 0)
         0.5
+
+    Attributes:
+        moment_s: log time, in seconds.
+        scales: on which scores are read then.
     """
 
-    def __init__(self, *, log_time_ms: int, half_life_s: float, keep_s: int) -> None:
+    def __init__(self, *, log_time_ms: int, half_life_s: float, keep_s: int, scales: Scales = AS_GIVEN) -> None:
+        self.scales = scales
         self.moment_s = -(-log_time_ms // MINUTE_MS) * 60
         self._half_life_s = half_life_s
         self._keep_s = keep_s
@@ -74,18 +80,18 @@ class ArmBuckets:
         told: the same as they were at the last call of `news`.
     """
 
-    __slots__ = ("_moment_s", "_weighed", "arm", "sums", "told")
+    __slots__ = ("_ages", "_weighed", "arm", "sums", "told")
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
         self.sums: dict[Bucket, Sums] = {}
         self.told: dict[Bucket, Sums] = {}
-        self._moment_s: int | None = None
+        self._ages: Ages | None = None
         self._weighed: Weighed | None = None
 
     def change(self, gone: Iterable[Row], come: Iterable[Row]) -> None:
         """Take rows out, and add others."""
-        self._moment_s, sums = None, self.sums
+        self._ages, sums = None, self.sums
         for row in come:
             bucket = row[:_KEY]
             there = sums.get(bucket)
@@ -108,8 +114,8 @@ class ArmBuckets:
 
     def weighed(self, ages: Ages) -> Weighed | None:
         """What the buckets that are not retired come to at a moment; None where there are none."""
-        if self._moment_s != ages.moment_s:
-            self._moment_s, self._weighed = ages.moment_s, weigh(self.arm, self.sums, ages)
+        if self._ages is not ages:
+            self._ages, self._weighed = ages, weigh(self.arm, self.sums, ages)
         return self._weighed
 
 
@@ -190,15 +196,25 @@ class _Part(NamedTuple):
         """The columns' sum."""
         return sum(sum(self.columns[place]) for place in places)
 
-    @property
-    def scores(self) -> Tally:
-        """Traces with a score, the sum of the scores and that of their squares, weighted."""
-        return Tally(self.dot(*SCORED), self.dot(*TOTALS) / MICRO, self.dot(*SQUARES) / MICRO**2)
+    def scores(self, scales: Scales) -> Tally:
+        """Traces with a score, the sum of the scores and that of their squares, weighted; each source on its scale."""
+        plain = [place for place, line in scales if line.is_identity]
+        mapped = [Tally(*line.of(*self._tally(place))) for place, line in scales if not line.is_identity]
+        return reduce(Tally.plus, mapped, self._tally(*plain))
 
-    @property
-    def is_graded(self) -> bool:
+    def _tally(self, *sources: int) -> Tally:
+        counts, totals, squares = ([place + at for place in sources] for at in range(3))
+        return Tally(self.dot(*counts), self.dot(*totals) / MICRO, self.dot(*squares) / MICRO**2)
+
+    def score_total(self, scales: Scales) -> float:
+        """The sum of the scores, whatever their age."""
+        return fsum(line.of(self.total(place), self.total(place + 1) / MICRO, 0.0)[1] for place, line in scales)
+
+    def is_graded(self, scales: Scales) -> bool:
         """Whether a score lies between 0 and 1: there alone x² is not x, and it is less, so that the exact sums differ too."""
-        return self.total(*SQUARES) != self.total(*TOTALS) * MICRO
+        if any(not line.is_identity and self.total(place) for place, line in scales):
+            return True
+        return self.total(*(place + 2 for place, _ in scales)) != self.total(*(place + 1 for place, _ in scales)) * MICRO
 
 
 def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | None:
@@ -211,14 +227,18 @@ def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | Non
     def dot(place: int) -> float:
         return sum(part.dot(place) for part in parts)
 
+    scales = ages.scales
+    counted = {place for place, _ in scales}
+
     return Weighed(
         arm=arm,
-        drawn=drawn.scores if drawn.weights else NO_SCORES,
-        confounded=undrawn.scores if undrawn.weights else NO_SCORES,
+        drawn=drawn.scores(scales) if drawn.weights else NO_SCORES,
+        confounded=undrawn.scores(scales) if undrawn.weights else NO_SCORES,
         cost_usd=Quantity(dot(Sum.COST_KNOWN), dot(Sum.COST_NANO_USD) * NANO_USD),
         latency_s=Quantity(dot(Sum.LATENCY_KNOWN), dot(Sum.LATENCY_MS) * MS),
-        graded=any(part.is_graded for part in parts),
+        graded=any(part.is_graded(scales) for part in parts),
         traces=sum(part.total(Sum.COUNT) for part in parts),
         drawn_traces=drawn.total(Sum.COUNT) if drawn.weights else 0,
-        by_source=tuple(sum(part.total(place) for part in parts) for place in SCORED),
+        by_source=tuple(sum(part.total(place) for part in parts) if place in counted else 0 for place in BY_SOURCE),
+        score_total=fsum(part.score_total(scales) for part in parts),
     )

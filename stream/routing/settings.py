@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stream.reading.reward import QUALITY
 from stream.records import ANY_CLASS, Arm, pool_of_tenant
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class RoutingSettings:
             Replaying three public sets, 4 to 40 gained 1 to 5 points of mean reward over 0, and differed among each other by 1.
         move: change of a probability that is worth an update of its own.
         tenants_apart: whether what one tenant's traces say never counts for another.
+        reward: name of the reward that arms are judged by; another than `quality` is summed apart, and alone counts.
     """
 
     arm_fields: tuple[str, ...] = ("model",)
@@ -52,6 +54,7 @@ class RoutingSettings:
     pooled_cap: float = 10.0
     move: float = 0.01
     tenants_apart: bool = False
+    reward: str = QUALITY
 
     @classmethod
     def of(cls, settings: Settings) -> RoutingSettings:
@@ -70,6 +73,7 @@ class RoutingSettings:
             interval_s=settings.routing_interval_s,
             max_staleness_s=settings.routing_max_staleness_s,
             tenants_apart=settings.keeps_tenants_apart,
+            reward=settings.reward,
         )
 
     def pool_of(self, query_class: str) -> str:

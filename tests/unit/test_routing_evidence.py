@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.fold.totals import Sum
+from stream.fold.totals import MICRO, Sum
 from stream.records import ANY_CLASS, OVERFLOW, Arm, PartitionStatistics
 from stream.routing.book import Book
 from stream.routing.evidence import ArmEvidence, Tally
@@ -90,7 +90,37 @@ def test_scores_of_every_source_count_alike_and_are_told_apart() -> None:
     found = arm_of(WEEK, statistics({"a": [row(0.5, source=Sum.HUMAN), row(1, source=Sum.OUTCOME)]}))
 
     assert found.drawn.mean == pytest.approx(0.75)
-    assert found.by_source == (1, 0, 0, 1)
+    assert found.by_source == (1, 0, 0, 1, 0)
+
+
+def test_worst_case_is_bounded_by_what_unrated_traces_might_have_been() -> None:
+    """Ten traces, three of them scored 1, 1 and .5: had the seven failed, 2.5 / 10, had they succeeded, 9.5 / 10. Their age does not matter."""
+    found = arm_of(WEEK, statistics({"a": [row(1, 1, 0.5, width_s=DAY_S, start_s=NOW_S - 9 * DAY_S, COUNT=10)]}))
+
+    assert found.rated_share == pytest.approx(0.3)
+    assert found.worst_case == pytest.approx((0.25, 0.95))
+
+
+def test_worst_case_is_the_mean_where_all_is_rated_and_anything_where_nothing_is() -> None:
+    """Of two rated 1 and 0 the bounds meet at .5; of four unrated ones nothing is known, and of no traces not even that."""
+    book = Book(RoutingSettings(declared=(Arm(model="c"),)), FOLD)
+    book.learn(statistics({"a": [row(1, 0)], "b": [row(COUNT=4)]}))
+
+    found = {arm.id: (arm.rated_share, arm.worst_case) for arm in book.evidence("code").arms}
+
+    assert found == {"a": (1.0, (0.5, 0.5)), "b": (0.0, (0.0, 1.0)), "c": (None, None)}
+
+
+def test_reward_other_than_quality_counts_alone() -> None:
+    """A trace that people scored 1 and the reward .25 is worth .25: two scales that are added up would be none."""
+    settings = RoutingSettings(reward="seed")
+    rewarded = (*row(1.0), 1, MICRO // 4, (MICRO // 4) ** 2)
+
+    found = arm_of(settings, statistics({"a": [rewarded]}))
+
+    assert found.believed.mean == 0.25
+    assert found.by_source == (0, 0, 0, 0, 1)
+    assert found.worst_case == (0.25, 0.25)
 
 
 @pytest.mark.parametrize(("scores", "graded"), [((0.0, 1.0, 1.0), False), ((0.0, 1.0, 0.999999), True)])
