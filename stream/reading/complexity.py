@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from stream.reading.query_class import CODE, MATH
+from stream.reading.query_class import folded, is_code, is_math
 
 _FLAGS = re.IGNORECASE
 _MORE_CODE = re.compile(r"\b(?:const|var|let)\s|\bif\s*\(|->|=>|\{\s*\}|\bfor\s+\w+\s+in\s|#include|System\.out", _FLAGS)
@@ -59,12 +59,12 @@ class ComplexityResult:
 
 def has_code(query: str) -> bool:
     """Whether a query has signs of code: more than make it one of the class `code`."""
-    return bool(CODE.search(query) or _MORE_CODE.search(query))
+    return is_code(folded(query)) or _MORE_CODE.search(query) is not None
 
 
 def has_math(query: str) -> bool:
     """Whether a query has words of mathematics: more than make it one of the class `math`."""
-    return bool(MATH.search(query) or _MORE_MATH.search(query))
+    return is_math(folded(query)) or _MORE_MATH.search(query) is not None
 
 
 def score_complexity(query: str) -> ComplexityResult:

@@ -12,16 +12,15 @@ SHORT_BELOW = 50
 LONG_ABOVE = 500
 ENTRY_POINTS = "eddy.classifiers"
 
-CODE = re.compile(r"```|`[^`]+`|\b(?:def|class|import|function)\s", re.IGNORECASE)
-MATH = re.compile(r"\b(?:solve|integral|equation|calculate|compute)\b", re.IGNORECASE)
+CODE_WORDS = ("def", "class", "import", "function")
+MATH_WORDS = ("solve", "integral", "equation", "calculate", "compute")
+_TICKS = re.compile(r"```|`[^`]+`")
 
 
 def classify_query(query: str) -> str:
     """Return the class of a query: `code`, `math`, `short`, `long` or `general`, as the seed's classifier does.
 
-    A pattern that begins with an alternative is tried at every character, which takes the seed 35 us on 260 of them.
-    A plain search for the words first is far cheaper, and nearly always says that the pattern cannot match.
-    Only ASCII is searched so: case folding maps other letters onto these words too (`claſs`).
+    It tries patterns at every character. A plain search for each word, and a look at what stands around it, take a tenth of that.
 
     Args:
         query: text of any length, counted in code points.
@@ -30,21 +29,58 @@ def classify_query(query: str) -> str:
         >>> [classify_query(query) for query in ("import os", "compute 2+2", "hi", "x" * 50, "x" * 501)]
         ['code', 'math', 'short', 'general', 'long']
     """
-    lowered = query.lower()
-    plain = query.isascii()
-    if (not plain or _may_be_code(lowered)) and CODE.search(query):
+    text = folded(query)
+    if is_code(text):
         return "code"
-    if (not plain or _may_be_math(lowered)) and MATH.search(query):
+    if is_math(text):
         return "math"
     return "short" if len(query) < SHORT_BELOW else "long" if len(query) > LONG_ABOVE else "general"
 
 
-def _may_be_code(lowered: str) -> bool:
-    return "`" in lowered or "def" in lowered or "class" in lowered or "import" in lowered or "function" in lowered
+def folded(query: str) -> str:
+    """Fold case as the seed's patterns do, character by character: three letters beyond ASCII count as an `i` or an `s`.
+
+    Example:
+        >>> folded("CLAſS İNTEGRAL ıntegral")
+        'class integral integral'
+    """
+    if query.isascii():
+        return query.lower()
+    return query.replace("\u0130", "i").lower().replace("\u017f", "s").replace("\u0131", "i")
 
 
-def _may_be_math(lowered: str) -> bool:
-    return "solve" in lowered or "integral" in lowered or "equation" in lowered or "calculate" in lowered or "compute" in lowered
+def is_code(text: str) -> bool:
+    """Whether folded text has something between backticks, or a word of code with a space behind it."""
+    if "`" in text and _TICKS.search(text):
+        return True
+    for word in CODE_WORDS:  # noqa: SIM110 - a generator for `any` costs as much as the search
+        if word in text and _stands(word, text, before=str.isspace):
+            return True
+    return False
+
+
+def is_math(text: str) -> bool:
+    """Whether folded text has a word of mathematics."""
+    for word in MATH_WORDS:  # noqa: SIM110 - as above
+        if word in text and _stands(word, text, before=_is_outside):
+            return True
+    return False
+
+
+def _stands(word: str, text: str, *, before: Callable[[str], bool]) -> bool:
+    """Whether a word begins as one somewhere, and stands before such a character (an empty one at the end of the text)."""
+    at = text.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if before(text[end : end + 1]) and _is_outside(text[at - 1 : at]):
+            return True
+        at = text.find(word, end)
+    return False
+
+
+def _is_outside(character: str) -> bool:
+    """Whether a character, or none, is no part of a word."""
+    return not character.isalnum() and character != "_"
 
 
 def classifier(name: str) -> Callable[[str], str]:
