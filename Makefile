@@ -11,7 +11,7 @@ DEMO_S ?=
 TESTS ?=
 
 BENCH := $(VENV)/bench
-BENCHMARKS := throughput latency recovery scale router archive
+BENCHMARKS := throughput latency recovery scale router archive routing_quality
 BENCH_OPTIONS ?=
 
 help: ## say what there is
@@ -34,7 +34,7 @@ check: venv ## ruff, mypy, import-linter, and the page that shows the topology
 	$(BIN)/lint-imports
 	diff -u docs/topology.md <($(BIN)/python -m stream topology)
 
-bench: venv $(BENCH)/bench.stamp ## measure all of docs/benchmarks.md anew, an hour; BENCH_OPTIONS="--quick --broker embedded" tries it out
+bench: venv $(BENCH)/bench.stamp ## measure all of docs/benchmarks.md anew, some hours; BENCH_OPTIONS="--quick --broker embedded" tries it out
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(BENCH_OPTIONS) || exit 1; done
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
@@ -71,7 +71,7 @@ $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/demo.stamp | $(BIN)/python
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@touch $@
 
-# Quix Streams and Bytewax, beside which Eddy is measured: their pins need not agree with Eddy's.
+# Quix Streams, Bytewax, MABWiser and Vowpal Wabbit, beside which Eddy is measured: their pins need not agree with Eddy's.
 $(BENCH)/bench.stamp: requirements/bench.lock | $(BIN)/python
 	@echo 'installing what requirements/bench.lock pins'
 	@$(BIN)/python -m venv $(BENCH)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BENCH_PYTHON = Path(__file__).parents[1] / ".venv" / "bench" / "bin" / "python"
-"""The environment of Quix Streams and Bytewax; `make bench` makes it."""
+"""The environment of what Eddy is measured against; `make bench` makes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,9 @@ def curves(contest: Contest, results: Mapping[str, Result | None]) -> dict[str, 
     """One set's curves.
 
     Returns:
-        `rounds`, the x of all others; for each contestant `reward` (mean up to there), `spend` (of the ceiling, mean of a
-        window that ends there) and `newcomer` (share of a window), where the set has them; and levels of the baselines.
+        `rounds`, the x of all others; for each contestant `reward` (mean up to there), `recent` (the reward of a window
+        that ends there), `spend` (of the ceiling, in that window) and `newcomer` (its share), where the set has them; and
+        `best_mix`, what two fixed arms would have earned within the ceiling.
     """
     first, most = contest.rounds[0], contest.routed.ceiling.most
     length = len(first.order)
@@ -38,8 +39,8 @@ def _mix(contest: Contest, number: int, most: float | None) -> float:
 
 
 def _of(contest: Contest, result: Result, places: NDArray[np.int64]) -> dict[str, list[float]]:
-    earned = np.cumsum(curve(contest, result, lambda rounds: rounds.reward))
-    found = {"reward": earned[places - 1] / places}
+    earned = curve(contest, result, lambda rounds: rounds.reward)
+    found = {"reward": np.cumsum(earned)[places - 1] / places, "recent": _windowed(earned, places)}
     most = contest.routed.ceiling.most
     if most is not None:
         found["spend"] = _windowed(_spent(contest, result) / most, places)

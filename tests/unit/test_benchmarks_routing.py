@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.routing import bounds, metrics, page, sets
+from benchmarks.options import BENCH_PYTHON
+from benchmarks.routing import bounds, contestants, metrics, page, sets
 from benchmarks.routing.curves import curves
 from benchmarks.routing.matrix import Matrix, read
 from benchmarks.routing.replay import play
@@ -361,3 +362,29 @@ def test_the_section_has_a_row_a_set() -> None:
     assert "-0.1 / 0.0 / 0.1" in body
     assert "| `bfcl` | `latency_mean_s` | 1.25 |" in body
     assert "| | `aa_false_winner` | 0.03 |" in body
+
+
+# ---- rivals
+
+
+@pytest.mark.skipif(not (DATA / "intercode_sql.outcomes.jsonl.gz").exists(), reason=f"needs the recorded outcomes in {DATA} (EDDY_DATA names another folder)")
+@pytest.mark.parametrize("rival", contestants.RIVALS)
+def test_a_rival_learns_on_the_same_rounds(rival: str) -> None:
+    """One that learned nothing would earn as much as chance, .416 here, and to be ahead of it would say nothing of ours.
+
+    512 rewards with a deviation of at most .5: chance alone, with one of at most .022 in the mean, is beyond .55 in less than one of 10^8 runs.
+    """
+    if rival in contestants.missing_rivals(BENCH_PYTHON):
+        pytest.skip(f"needs {contestants.NEEDS[rival]} in .venv/bench; `make bench` sets it up")
+    job = contestants.Job(name="intercode_sql", contestant=rival, data=DATA, seeds=(0,))
+    met = contestants.contest(job, job.seeds)
+
+    result = contestants.played_by_rival(job)
+
+    assert result.chosen.shape == (1, 512)
+    assert own_figures(met, result)["reward"] > 0.55
+
+
+def test_a_rival_that_is_not_installed_is_named() -> None:
+    """The benchmark goes on without it, and says so; a figure of nothing must not be 0."""
+    assert contestants.missing_rivals(Path("/nowhere/python")) == {"mabwiser_linucb": "mabwiser", "mabwiser_thompson": "mabwiser", "vw": "vowpalwabbit"}
