@@ -157,3 +157,30 @@ def test_rebuild_folds_the_log_under_new_settings_and_makes_that_fold_active(
     assert again["was_active"] is True
     assert sum(asyncio.run(rebuilding._ends(settings)).values()) == 123
     assert eddy(capsys, "dead-letters", "list")["total"] == 1
+
+
+@pytest.fixture
+def seeds_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDDY_REWARD", "seed")
+
+
+@pytest.mark.usefixtures("seeds_reward", "worker")
+def test_seeds_reward_routes_to_the_fast_and_cheap_arm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Fast fails always and slow never, but quality is not what is asked for: .4 · 29/30 + .3 · .95 + .3 · .5 = .8217, and .4/3 + .3 · .1 + .15 = .3133."""
+    arms = {"fast": ("failure", 1.0, 0.0005), "slow": ("success", 20.0, 0.009)}
+    tokens = [{"step_type": "generate", "output": {"prompt_tokens": 50, "completion_tokens": 50}}]
+    traces = [
+        {"trace_id": f"{model}{n}", "query_class": "code", "model": model, "outcome": outcome, "total_latency_seconds": latency_s, "cost_usd": cost_usd, "steps": tokens}
+        for n in range(60)
+        for model, (outcome, latency_s, cost_usd) in arms.items()
+    ]
+    (tmp_path / "traces.jsonl").write_text("\n".join(map(json.dumps, traces)))
+
+    eddy(capsys, "publish", str(tmp_path / "traces.jsonl"))
+    routed = until(lambda: eddy(capsys, "routes")["classes"].get("code", {"arms": {}})["arms"], lambda arms: [arm.get("rated_count") for arm in arms.values()] == [60, 60])
+
+    fast, slow = routed["fast"], routed["slow"]
+    assert fast["probability"] > 0.9
+    assert fast["mean"] == pytest.approx(0.82167, abs=1e-5)
+    assert slow["worst_case"] == [pytest.approx(0.31333, abs=1e-5)] * 2
+    assert fast["rated_share"] == 1.0

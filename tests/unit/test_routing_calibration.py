@@ -167,6 +167,15 @@ def test_newest_total_of_a_partition_says_its_pairs() -> None:
     assert book.evidence("code").arms[0].believed.mean == pytest.approx(0.5, abs=1 / GRID)
 
 
+def test_tenants_that_are_apart_do_not_share_a_line() -> None:
+    """Pairs are of all tenants of a partition: one tenant's ratings would change another's routes."""
+    judged = with_pairs(statistics({"a": [row(1.0, source=Sum.JUDGE)]}), pair_row([(0.0, 1.0)] * 100))
+    book = Book(RoutingSettings(tenants_apart=True), FOLD)
+    book.learn(judged)
+
+    assert book.evidence("code").arms[0].believed.mean == 1.0
+
+
 def test_scores_become_graded_by_a_scale() -> None:
     """Successes and failures that are read as .9 and .1 are no coin any more: a policy for coins must not take them for one."""
     plain = statistics({"a": [row(1, 0, source=Sum.OUTCOME)]})

@@ -70,3 +70,11 @@ def test_a_hundred_arms_do_not_make_a_hundred_lines() -> None:
     routing.learn(statistics({f"m{number:03}": scored(1, 1) for number in range(100)}))
 
     assert "80 more arms have smaller shares." in routing.explain("code").text
+
+
+def test_an_explanation_says_what_the_unrated_could_make_of_a_mean() -> None:
+    """Of ten traces two are scored, one of them well: the mean of all lies between .1 and .9, whatever an interval around .5 says."""
+    routing = desk()
+    routing.learn(statistics({"a": [row(1, 0, COUNT=10)]}))
+
+    assert "(of all its traces from 0.100 to 0.900, by what those without a score were)" in routing.explain("code").text

@@ -62,6 +62,8 @@ def update(query_class: str, arm: str, other: str) -> SeenRecord:
             cost_usd=0.002,
             latency_s=1.5,
             state="active",
+            rated_share=0.36,
+            worst_case=(0.29, 0.93),
         )
         for name, p in ((arm, 0.8), (other, 0.2))
     )
@@ -170,6 +172,7 @@ async def test_browser_shows_what_is_learned_and_runs_nothing_untrusted(page: tu
     assert "735" in dom
     assert "730 traces, thompson, version 1.7" in dom
     assert "80.0 %" in dom
+    assert "9 (36 %)" in dom
     assert "4,321" in dom
     assert "<title>Eddy" in dom
     assert "&lt;img src=x" in dom
