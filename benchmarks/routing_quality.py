@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks import off_policy_coverage
+from benchmarks.false_winner import aa_false_winner
+from benchmarks.off_policy_coverage import coverage
 from benchmarks.options import BENCH_PYTHON
 from benchmarks.processes import say
 from benchmarks.routing import page
@@ -33,7 +34,10 @@ from benchmarks.routing.timing import select_contextual_us_median, select_us_med
 from stream.settings import load
 
 SEEDS, QUICK_SEEDS = 20, 2
-LOOP_REQUESTS, QUICK_LOOP_REQUESTS = None, 60
+QUICK_LOOP_REQUESTS = 60
+REPLAYS, QUICK_REPLAYS = 1_000, 27
+LOGS, QUICK_LOGS = 2_000, 20
+"""Of each cell of the off-policy coverage."""
 T = TypeVar("T")
 
 
@@ -94,21 +98,20 @@ def _tell(name: str, figures: Mapping[str, Any]) -> None:
     say(f"{name}: " + ", ".join(f"{each} {value}" for each, value in shown.items()))
 
 
-def _elsewhere(module: str, given: argparse.Namespace) -> dict[str, Any]:
-    """The figures of a benchmark that stands by itself."""
-    if find_spec(f"benchmarks.{module}") is None:
-        return {}
-    figures: dict[str, Any] = import_module(f"benchmarks.{module}").figures(given.data, quick=given.quick)
-    return figures
+def coverage_of(data: Path, seeds: int) -> dict[str, Any]:
+    """How often off-policy intervals hold the truth: the lowest and the highest cell."""
+    found = coverage(off_policy_coverage.load(data), seeds=seeds)
+    return {name: found[name] for name in ("ope_coverage_fixed_n", "ope_coverage_anytime")}
 
 
-def beside_sets(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The figures that belong to no set."""
-    figures: dict[str, Any] = {"aa_false_winner": None, "ope_coverage_fixed_n": None, "ope_coverage_anytime": None}
-    figures |= _elsewhere("false_winner", given) | _elsewhere("off_policy_coverage", given)
+def beside_sets(given: argparse.Namespace, pool: ProcessPoolExecutor, folder: Path) -> dict[str, Any]:
+    """The figures that belong to no set; what is timed comes when nothing else runs."""
+    winners = pool.submit(aa_false_winner, QUICK_REPLAYS if given.quick else REPLAYS)
+    covered = pool.submit(coverage_of, given.data, QUICK_LOGS if given.quick else LOGS)
+    figures: dict[str, Any] = {"aa_false_winner": winners.result(), **covered.result()}
     settings = load(bootstrap="127.0.0.1:9", data_dir=folder)
     figures |= {"select_us_median": select_us_median(settings), "select_contextual_us_median": select_contextual_us_median(settings)}
-    requests = QUICK_LOOP_REQUESTS if given.quick else LOOP_REQUESTS
+    requests = QUICK_LOOP_REQUESTS if given.quick else None
     return figures | {"end_to_end": asyncio.run(end_to_end(given.data, folder, broker=given.broker, requests=requests))}
 
 
@@ -127,12 +130,12 @@ def main() -> None:
     seeds, names = range(given.seeds), given.only or list(SETS)
     with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
         sets, drawn = by_set(names, seeds, given, pool)
-    if given.curves is not None:
-        given.curves.write_text(json.dumps(drawn))
-    figures: dict[str, Any] = {"sets": sets}
-    if not given.only:
-        with _folder() as folder:
-            figures |= beside_sets(given, folder)
+        figures: dict[str, Any] = {"sets": sets}
+        if given.curves is not None:
+            given.curves.write_text(json.dumps(drawn))
+        if not given.only:
+            with _folder() as folder:
+                figures |= beside_sets(given, pool, folder)
     conditions = f"{given.seeds} paired seeds."
     page.finish("routing_quality", figures, conditions=conditions, notes=page.NOTES, write=not given.quick and not given.only and given.seeds == SEEDS)
 
