@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -100,6 +100,11 @@ class ModelSpec:
         parameter_count_b: total parameters, in billions; 0 is unknown.
         context_length: tokens; 0 is unknown.
         active_parameter_count_b: parameters that a token uses, in billions, of a mixture of experts.
+        quantization: as are the fields below, carried for whoever registers models with them; nothing here looks at it.
+        min_vram_gb: that it needs.
+        supported_engines: that can run it.
+        provider: that sells it.
+        requires_api_key: whether it does.
         metadata: whatever else.
     """
 
@@ -108,6 +113,11 @@ class ModelSpec:
     parameter_count_b: float = 0.0
     context_length: int = 0
     active_parameter_count_b: float | None = None
+    quantization: str = "none"
+    min_vram_gb: float = 0.0
+    supported_engines: Sequence[str] = ()
+    provider: str = ""
+    requires_api_key: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

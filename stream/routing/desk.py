@@ -148,6 +148,7 @@ class RoutingDesk:
         if concerned is not None:
             for name in [concerned, *self._places] if self._is_pool(concerned) else [concerned]:
                 self._touch(name)
+                self._places[name].considered_s = -math.inf  # an operator's word does not wait for the pace of evidence
 
     def saw_update(self, update: RoutingUpdate | None, key: str) -> None:
         """Take what stands on `eddy.routing`; a foreign, older update (or tombstone) after ours makes ours due again."""

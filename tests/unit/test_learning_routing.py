@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from stream.learning import (
+    AgentLearningPolicy,
     CapacityRouter,
     ComplexityQueryAnalyzer,
     DefaultQueryAnalyzer,
     HeuristicRewardFunction,
     HeuristicRouter,
+    IntelligenceLearningPolicy,
     LearnedRouterPolicy,
     LearningPolicy,
     ModelRegistry,
@@ -151,11 +153,27 @@ def test_analyzers_make_a_context() -> None:
     assert DefaultQueryAnalyzer().analyze("hi", urgency=0.9, model="qwq-32b").suggested_max_tokens == 2048
 
 
-@pytest.mark.parametrize("contract", [RouterPolicy, QueryAnalyzer, RewardFunction, LearningPolicy])
+@pytest.mark.parametrize("contract", [RouterPolicy, QueryAnalyzer, RewardFunction, LearningPolicy, IntelligenceLearningPolicy, AgentLearningPolicy])
 def test_contracts_cannot_be_made(contract: type) -> None:
     """They say what others do."""
     with pytest.raises(TypeError):
         contract()
+
+
+def test_learning_policies_say_what_they_learn_about() -> None:
+    """Callers tell them apart by it."""
+    assert [policy.target for policy in (LearningPolicy, IntelligenceLearningPolicy, AgentLearningPolicy, LearnedRouterPolicy)] == ["", "intelligence", "agent", "intelligence"]
+
+
+def test_model_is_registered_with_all_that_its_catalogue_says() -> None:
+    """What the router does not look at must not keep a model out."""
+    ModelRegistry.clear()
+    spec = ModelSpec("m", "M", 8.0, 4096, supported_engines=("ollama",), provider="local", min_vram_gb=6.0, requires_api_key=False, quantization="q4", metadata={"a": 1})
+
+    ModelRegistry.register_value("m", spec)
+
+    assert (ModelRegistry.get("m"), ModelRegistry.items()) == (spec, (("m", spec),))
+    ModelRegistry.clear()
 
 
 # ---- heuristic router

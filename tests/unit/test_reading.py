@@ -58,7 +58,7 @@ PATTERNS = (re.compile(r"```|`[^`]+`|\b(?:def|class|import|function)\s", re.IGNO
 
 @pytest.mark.parametrize("word", ["", "é", "classes", "functions in computers", "ı", "`", "solved"])
 def test_classify_query_takes_a_fraction_of_what_its_patterns_take(word: str) -> None:
-    """On 260 characters it is to take a tenth (docs/benchmarks.md has the figures); half of it here, measured in turn, no noise of a busy machine explains."""
+    """On 260 characters it is to take a tenth (docs/LOG.md has the figures); half of it here, measured in turn, no noise of a busy machine explains."""
     query = f"{SENTENCE}{word} {SENTENCE}"
     fast, slow = [], []
 

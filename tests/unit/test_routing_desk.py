@@ -260,6 +260,19 @@ def test_a_withdrawn_arm_is_gone_with_one_update() -> None:
     assert update.arms[0].mean is not None
 
 
+def test_a_withdrawn_arm_is_gone_from_every_class_with_the_next_look() -> None:
+    """All classes together are looked at once a second, and a class no more often than its interval; an operator's word waits for neither."""
+    routing = desk()
+    for name in ("code", "math", "chat"):
+        routing.learn(statistics({"a": scored(40, 10), "b": scored(10, 40)}, query_class=name))
+    routing.due(0.0)
+
+    put(routing, WITHDRAW)
+    updates = by_class(routing.due(0.001))
+
+    assert {name: shares(update)[WITHDRAW.arm.id] for name, update in updates.items() if WITHDRAW.arm} == dict.fromkeys(("code", "math", "chat", "*"), 0.0)
+
+
 def test_withdrawing_a_model_withdraws_it_with_every_agent() -> None:
     """An empty field of what is withdrawn stands for any; a field that is not routed over cannot be told apart."""
     routing = desk(arm_fields=("model", "agent"))

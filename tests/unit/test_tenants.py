@@ -86,6 +86,11 @@ def log_of(tenants: tuple[str, ...], seed: int, count: int = 300) -> list[dict[s
         if rnd.random() < 0.7:
             body["decision"] = {"kind": "drawn", "arm": {"model": body["model"]}, "propensity": 0.5, "query_class": body["query_class"]}
         log.append(body)
+        for rater, kind, share in (("ana", "human", 0.4), ("model", "judge", 0.6)):
+            if rnd.random() < share:
+                score = (is_good if kind == "human" else tenant == tenants[0]) * 1.0  # judges tell the first tenant's traces from the others', not good from bad
+                rating = {"type": "feedback", "trace_id": body["trace_id"], "rater": rater, "rater_kind": kind, "score": score}
+                log.append({**rating, "given_at": START_MS / 1000, "at_ms": number * 1000})
     last = [next(name for name in (f"end{n}" for n in range(99)) if PARTITION[name] == number) for number in range(2)]
     return [*log, *({"trace_id": name, "tenant": tenants[0], "model": "m1", "query_class": "code", "at_ms": count * 1000} for name in last)]
 
@@ -95,7 +100,8 @@ def log_of(tenants: tuple[str, ...], seed: int, count: int = 300) -> list[dict[s
 def test_no_byte_of_a_tenants_updates_is_owed_to_another(seed: int, policy: str) -> None:
     """Without the traces of all others, a tenant's updates and that for tenants never seen are the same, byte for byte; shared, they are not."""
     log = log_of(("acme", "rival", "acme|code", ""), seed)
-    alone = [body for body in log if body["tenant"] == "acme"]
+    acmes = {body["trace_id"] for body in log if body.get("tenant") == "acme"}
+    alone = [body for body in log if body["trace_id"] in acmes]
 
     def updates(bodies: list[dict[str, Any]], tenants: str) -> dict[str, bytes]:
         settings = RoutingSettings(policy=policy, default_arm=Arm(model="m1"), tenants_apart=tenants == "apart")
