@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     keep_minutes: int = Field(default=30, ge=1)
     keep_hours: int = Field(default=24, ge=1)
     keep_days: int = Field(default=32, ge=1)
+    silence: Literal["unknown", "failure"] = "unknown"
+    """What a decision counts as whose trace does not come in time."""
+    silence_s: int = Field(default=600, ge=1, le=30 * 86_400)
 
     # Durability.
     checkpoint_interval_s: float = Field(default=1.0, gt=0, le=60)
@@ -109,6 +112,10 @@ class Settings(BaseSettings):
     min_evidence: int = Field(default=10, ge=1)
     """Scored traces an arm needs in a class before its draws follow its evidence."""
     exploration_share: float = Field(default=0.05, ge=0, le=1)
+    max_unresolved: int = Field(default=200, ge=0)
+    """Decisions of an arm that wait for their trace in a class, beyond which it is not explored further; 0: no limit."""
+    rating_delay_s: float = Field(default=0.0, ge=0)
+    """Age before which a trace's score counts for no arm."""
     half_life_s: float = Field(default=7 * 86_400.0, gt=0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     max_cost_usd: float | None = Field(default=None, gt=0)

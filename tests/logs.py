@@ -41,11 +41,11 @@ class RandomLog:
         self.now_ms = START_MS
         self.offset = 0
 
-    def write(self, count: int) -> list[LogRecord]:
+    def write(self, count: int, *, decisions: int = 8) -> list[LogRecord]:
         kinds: list[tuple[Callable[[str], dict[str, Any] | bytes | None], int]] = [
             (self.trace, 55),
             (self.feedback, 30),
-            (self.decision, 8),
+            (self.decision, decisions),
             (self.forget, 1),
             (self.bad, 5),
         ]
@@ -92,7 +92,8 @@ class RandomLog:
         rnd = self.rnd
         arm = {"model": rnd.choice(MODELS)} | ({"agent": "react"} if rnd.random() < 0.3 else {})
         kind = rnd.choice(["drawn", "drawn", "sticky"])
-        return {"type": "decision", "trace_id": trace_id, "kind": kind, "query_class": "code", "arm": arm, "propensity": 0.5 if kind == "drawn" else None}
+        query_class = CLASSES[sum(map(ord, trace_id)) % len(CLASSES)]
+        return {"type": "decision", "trace_id": trace_id, "kind": kind, "query_class": query_class, "arm": arm, "propensity": 0.5 if kind == "drawn" else None}
 
     def forget(self, trace_id: str) -> dict[str, Any]:
         return {"type": "forget", "trace_id": trace_id}
@@ -102,9 +103,9 @@ class RandomLog:
         return self.rnd.choice([None, b"", b"{", b"7", b"\xff", {"trace_id": trace_id} | self.rnd.choice(faulty)])
 
 
-def random_log(seed: int, count: int, *, step_s: float = 60.0) -> list[LogRecord]:
-    """Return a log of `count` records, the same for the same seed."""
-    return RandomLog(random.Random(seed), step_s=step_s).write(count)
+def random_log(seed: int, count: int, *, step_s: float = 60.0, decisions: int = 8) -> list[LogRecord]:
+    """Return a log of `count` records, the same for the same seed; the weight of decisions stands beside 55 of traces and 30 of feedback."""
+    return RandomLog(random.Random(seed), step_s=step_s).write(count, decisions=decisions)
 
 
 def trace_id_in(partition: int, partitions: int) -> str:

@@ -21,6 +21,8 @@ from aiokafka.partitioner import murmur2
 from stream.errors import MalformedRecordError
 from stream.fold.spec import FoldSpec
 from stream.fold.totals import Sum
+from stream.reading.arm import FullArm
+from stream.reading.outcome import Outcome
 from stream.reading.query_class import classifier
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
 from stream.reading.reward import reward_function
@@ -30,8 +32,8 @@ DAY_MS = 24 * 60 * 60 * 1000
 LAST_MS = 253_402_300_799_999
 RATERS = 64
 COUNTERS = (
-    "records traces duplicates feedback stale_feedback late_feedback waiting unmatched_feedback unmatched_decisions decisions forgets refused misplaced"
-    " overflow_classes overflow_arms overflow_raters holes lost epochs reward_faults"
+    "records traces duplicates feedback stale_feedback late_feedback waiting unmatched_feedback unmatched_decisions decisions silent_decisions late_traces forgets"
+    " refused misplaced overflow_classes overflow_arms overflow_raters holes lost epochs reward_faults"
 ).split()
 
 
@@ -52,6 +54,17 @@ class LogRecord(Protocol):
 
 
 @dataclass
+class Waiting:
+    """A decision, and the class and arm that its silence is held against; no class where it names none."""
+
+    said: DecisionReading
+    at_ms: int
+    query_class: str = ""
+    arm: tuple[str, ...] = ()
+    is_silent: bool = False
+
+
+@dataclass
 class Entry:
     """What took a number in the join index: a trace, or what waits for one."""
 
@@ -63,7 +76,7 @@ class Entry:
     arm: tuple[str, ...] = ()
     drawn: int = 0
     words: dict[str, list[tuple[float, int, int]]] = field(default_factory=dict)
-    decisions: list[Any] = field(default_factory=list)
+    decision: Waiting | None = None
     has_moved: bool = False
     reward: int | None = None
 
@@ -80,6 +93,7 @@ class Oracle:
         self.counts: Counter[str] = Counter()
         self.entries: list[Entry] = []
         self.newest: dict[str, Entry] = {}
+        self.undecided: list[Entry] = []
         self.last_minute_of_arm: dict[tuple[str, tuple[str, ...]], int] = {}
         self.now_ms = -1
         self.offset = -1
@@ -93,6 +107,7 @@ class Oracle:
         self.offset = record.offset
         self.hash = xxhash.xxh3_64_intdigest(record.value or b"", seed=record.timestamp % 2**64) or 1
         self.now_ms = self.time_at(record.timestamp)
+        self.look_at_the_clock()
         try:
             reading = read_record(record.value, max_bytes=self.spec.max_record_bytes, classify=self.classify)
             self.take(record, self.of_its_tenant(reading, record) if self.spec.tenants == "apart" else reading)
@@ -101,7 +116,7 @@ class Oracle:
 
     def of_its_tenant(self, reading: Any, record: LogRecord) -> Any:
         """With tenants apart, a class is called TENANT|CLASS, where a backslash before `|` or a backslash says that it is meant as it is."""
-        if not isinstance(reading, TraceReading):
+        if not isinstance(reading, TraceReading | DecisionReading) or not reading.query_class:
             return reading
         said = json.loads(record.value or b"")
         tenant = said.get("tenant", "")
@@ -116,6 +131,15 @@ class Oracle:
         if self.now_ms < 0:
             return min(max(timestamp, 0), LAST_MS)
         return min(max(self.now_ms, min(timestamp, self.now_ms + DAY_MS)), LAST_MS)
+
+    def look_at_the_clock(self) -> None:
+        """Ask every decision that has no trace, and is remembered, whether its time is over."""
+        self.undecided = [entry for entry in self.undecided if not entry.has_moved and self.is_within_horizon(entry)]
+        for entry in self.undecided:
+            if entry.decision.query_class and self.now_ms > entry.decision.at_ms + 1000 * self.spec.silence_s:
+                entry.decision.is_silent = True
+        self.counts["silent_decisions"] += sum(entry.decision.is_silent for entry in self.undecided)
+        self.undecided = [entry for entry in self.undecided if not entry.decision.is_silent]
 
     def take(self, record: LogRecord, reading: Any) -> None:
         key = reading.trace_id.encode()
@@ -137,6 +161,8 @@ class Oracle:
             return
         self.counts["traces"] += 1
         query_class, arm = self.capped(trace.query_class, tuple(trace.arm))
+        self.counts["overflow_classes"] += query_class != trace.query_class
+        self.counts["overflow_arms"] += arm != tuple(trace.arm)
         self.last_minute_of_arm[query_class, arm] = self.minute
         entry = self.enter(trace.trace_id)
         entry.trace, entry.query_class, entry.arm = trace, query_class, arm
@@ -144,8 +170,9 @@ class Oracle:
         if known is not None:
             known.has_moved = True
             entry.words = known.words
-            if drawn is None and known.decisions and known.decisions[0] is not None:
-                drawn = all(named in ("", served) for named, served in zip(known.decisions[0], trace.arm, strict=True))
+            self.counts["late_traces"] += known.decision is not None and known.decision.is_silent
+            if drawn is None and known.decision is not None and known.decision.said.drawn:
+                drawn = all(named in ("", served) for named, served in zip(known.decision.said.arm, trace.arm, strict=True))
         entry.drawn = int(bool(drawn))
         if self.reward is not None:
             entry.reward = self.rewarded(value)
@@ -179,13 +206,21 @@ class Oracle:
             self.counts["overflow_raters"] += 1
         else:
             entry.words.setdefault(feedback.rater, []).append(word)
-            self.counts["late_feedback"] += entry.trace is not None and self.span_of(entry.minute) is None
+            self.counts["late_feedback"] += (entry.trace is not None or self.is_failed(entry)) and self.span_of(entry.minute) is None
 
     def take_decision(self, decision: DecisionReading) -> None:
         self.counts["decisions"] += 1
         entry = self.find(decision.trace_id) or self.enter(decision.trace_id)
-        if entry.trace is None:
-            entry.decisions.append(decision.draws)
+        if entry.trace is None and entry.decision is None:
+            entry.decision = Waiting(decision, self.now_ms)
+            if decision.query_class:
+                cell = entry.decision.query_class, entry.decision.arm = self.capped(decision.query_class, tuple(decision.arm))
+                self.last_minute_of_arm[cell] = entry.minute = self.minute
+            self.undecided.append(entry)
+
+    def is_failed(self, entry: Entry) -> bool:
+        """Whether an entry without a trace counts as one that failed."""
+        return self.spec.silence == "failure" and entry.trace is None and not entry.has_moved and entry.decision is not None and entry.decision.is_silent
 
     # ---- the index
 
@@ -219,12 +254,10 @@ class Oracle:
         here = [cell for cell, minute in self.last_minute_of_arm.items() if self.span_of(minute) is not None]
         classes = {known for known, _ in here} - {"~overflow"}
         if query_class not in classes | {"~overflow"} and len(classes) >= self.spec.max_classes:
-            self.counts["overflow_classes"] += 1
             query_class = "~overflow"
         overflow = ("~overflow", "", "", "")
         arms = {known for of, known in here if of == query_class} - {overflow}
         if arm not in arms | {overflow} and len(arms) >= self.spec.max_arms:
-            self.counts["overflow_arms"] += 1
             arm = overflow
         return query_class, arm
 
@@ -234,7 +267,7 @@ class Oracle:
         gone = [entry for entry in self.entries if not self.is_within_horizon(entry) and entry.trace is None and not entry.has_moved]
         here = [entry for entry in self.entries if self.is_within_horizon(entry) and not entry.has_moved]
         self.counts["unmatched_feedback"] = sum(bool(entry.words) for entry in gone)
-        self.counts["unmatched_decisions"] = sum(bool(entry.decisions) for entry in gone)
+        self.counts["unmatched_decisions"] = sum(entry.decision is not None for entry in gone)
         self.counts["waiting"] = sum(entry.trace is None for entry in here)
         return {
             "number": self.number,
@@ -255,12 +288,25 @@ class Oracle:
         totals: dict[str, Any] = {}
         for entry in self.entries:
             span = self.span_of(entry.minute)
-            if entry.trace is not None and span is not None:
-                buckets = totals.setdefault(entry.query_class, {}).setdefault(arm_id(entry.arm), {})
-                sums = buckets.setdefault(f"{span[0]}/{span[1]}/{entry.drawn}", [0] * (21 if self.reward is None else 24))
-                for place, amount in contributions(entry.trace, entry.last_words(), entry.reward).items():
+            query_class, arm, drawn, added = self.counted(entry)
+            if added and span is not None:
+                buckets = totals.setdefault(query_class, {}).setdefault(arm_id(arm), {})
+                sums = buckets.setdefault(f"{span[0]}/{span[1]}/{drawn}", [0] * (22 if self.reward is None else 25))
+                for place, amount in added.items():
                     sums[place] += amount
         return totals
+
+    def counted(self, entry: Entry) -> tuple[str, tuple[str, ...], int, Counter[Sum]]:
+        """Class, arm and draw that an entry counts for, and what it adds there: as a trace, as silence, as a decision that waits, or nothing."""
+        waiting = entry.decision
+        if entry.trace is not None:
+            return entry.query_class, entry.arm, entry.drawn, contributions(entry.trace, entry.last_words(), entry.reward)
+        if waiting is None or not waiting.query_class or entry.has_moved:
+            return "", (), 0, Counter()
+        cell = waiting.query_class, waiting.arm, int(waiting.said.drawn)
+        if self.is_failed(entry):
+            return *cell, contributions(NOTHING_BUT_FAILURE, entry.last_words(), None if self.reward is None else 0)
+        return *cell, Counter({Sum.UNRESOLVED: 1} if self.is_within_horizon(entry) and not waiting.is_silent else {})
 
     def pairs(self) -> dict[str, Any]:
         """What a person and another source said of the same traces of a day, while any bucket keeps the day's last minute."""
@@ -279,14 +325,24 @@ class Oracle:
 
     def row(self, entry: Entry) -> list[Any]:
         ratings = sorted([xxhash.xxh3_64_intdigest(rater.encode()), *word] for rater, word in entry.last_words().items())
-        decision = list(entry.decisions[0] or []) if entry.trace is None and entry.decisions else None
+        decision = self.decision_of(entry) if entry.trace is None and entry.decision is not None else None
         return [entry.seq, xxhash.xxh3_128_digest(entry.trace_id.encode())[:15].hex(), self.trace_of(entry), ratings, decision]
+
+    def decision_of(self, entry: Entry) -> list[Any]:
+        waiting = entry.decision
+        is_placed = waiting.query_class and self.span_of(entry.minute)
+        cell = [waiting.query_class, arm_id(waiting.arm), int(waiting.said.drawn)] if is_placed else None
+        return [list(waiting.said.arm), waiting.said.drawn, waiting.at_ms, cell, self.is_failed(entry)]
 
     def trace_of(self, entry: Entry) -> list[Any] | None:
         if entry.trace is None:
             return None
         cell = [entry.query_class, arm_id(entry.arm), entry.drawn] if self.span_of(entry.minute) else None
         return [cell, entry.minute, int(entry.trace.outcome), entry.trace.inline_micro]
+
+
+NOTHING_BUT_FAILURE = TraceReading("", "", FullArm("", "", "", ""), None, Outcome.FAILURE, -1, -1, -1, -1)
+"""What silence counts as: a trace of which nothing is known but that it failed."""
 
 
 def arm_id(arm: tuple[str, ...]) -> str:

@@ -40,7 +40,8 @@ class Router:
     Args:
         bootstrap: the broker's address; outranks the settings.
         settings: else environment and `eddy.toml` are read.
-        publish_decisions: publish each decision as a record of its own, so that a crash is seen as silence.
+        publish_decisions: publish each decision as a record of its own, so that a crash is seen as silence; what that counts as
+            is the deployment's setting `EDDY_SILENCE`. Every request that is selected for must then publish its trace.
         publisher: what decisions are published with; else an own one.
         seed: makes the draws repeatable.
         max_sessions: sessions remembered.

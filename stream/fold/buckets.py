@@ -6,18 +6,19 @@ while that is among the last `keep_minutes`, then in its hour's, then in its day
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
 from stream.fold.spec import FoldSpec
-from stream.fold.totals import SUMS, SUMS_WITH_REWARD, WIDTHS_S, identity, merge
+from stream.fold.totals import SUMS, SUMS_WITH_REWARD, WIDTHS_S, Sum, identity, merge
 from stream.reading.arm import FullArm
 from stream.reading.reward import QUALITY
 from stream.records import OVERFLOW, Arm, ArmStatistics
 
 MINUTES_IN = (1, 60, 1440)
 """Minutes in a bucket of each level."""
+_COUNT, _UNRESOLVED = int(Sum.COUNT), int(Sum.UNRESOLVED)
 OVERFLOW_ARM = FullArm(OVERFLOW, "", "", "")
 
 Span: TypeAlias = tuple[int, int]
@@ -93,6 +94,11 @@ class Totals:
         """Whether traces of this arm are counted under its own name in this class."""
         arms = self.classes.get(query_class, {})
         return arm in arms or arm == OVERFLOW_ARM or len(arms) - (OVERFLOW_ARM in arms) < self._max_arms
+
+    def capped(self, query_class: str, arm: FullArm) -> tuple[str, FullArm]:
+        """Return the class and arm under which an arm is counted: its own, or the overflow's where the cap is reached."""
+        query_class = query_class if self.has_room_for_class(query_class) else OVERFLOW
+        return query_class, arm if self.has_room_for_arm(query_class, arm) else OVERFLOW_ARM
 
     def cell(self, query_class: str, arm: FullArm) -> int:
         """Return the number of a cell, made if there is none. What asks for it must then add a bucket to it."""
@@ -181,9 +187,9 @@ class Totals:
     # ---- reading and restoring
 
     def statistics(self, query_class: str) -> tuple[ArmStatistics, ...]:
-        """Return the totals of one class as they go on the wire; empty where the class has left."""
+        """Return the totals of one class as they go on the wire, without what has nothing in it; empty where the class has left."""
         arms, spans = self.classes.get(query_class, {}), list(self._spans())
-        return tuple(ArmStatistics(arm=_on_the_wire(arm), buckets=_rows(number, spans)) for arm, number in sorted(arms.items()))
+        return tuple(ArmStatistics(arm=_on_the_wire(arm), buckets=rows) for arm, number in sorted(arms.items()) if (rows := _rows(number, spans)))
 
     def _spans(self) -> Iterator[tuple[int, int, dict[int, list[int]]]]:
         """Width and start, in seconds, and the sums of every span, the widest and oldest first."""
@@ -211,6 +217,11 @@ def _rows(number: int, spans: Iterable[tuple[int, int, dict[int, list[int]]]]) -
     """The buckets of a cell as they go on the wire."""
     undrawn, drawn = 2 * number, 2 * number + 1
     return (
-        *[(width_s, start_s, 0, *sums[undrawn]) for width_s, start_s, sums in spans if undrawn in sums],
-        *[(width_s, start_s, 1, *sums[drawn]) for width_s, start_s, sums in spans if drawn in sums],
+        *[(width_s, start_s, 0, *sums[undrawn]) for width_s, start_s, sums in spans if undrawn in sums and _has_any(sums[undrawn])],
+        *[(width_s, start_s, 1, *sums[drawn]) for width_s, start_s, sums in spans if drawn in sums and _has_any(sums[drawn])],
     )
+
+
+def _has_any(sums: Sequence[int]) -> bool:
+    """Whether anything is in a bucket; what a decision was counted as is taken out again once its trace comes."""
+    return bool(sums[_COUNT] or sums[_UNRESOLVED])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stream.fold.index import NO_SCORE, WAITING
 from stream.fold.pairs import DAY_MINUTES, last_minute
 from stream.fold.ratings import KIND_NUMBERS, MAX_RATERS, Scores, Word, add_score, has_human, pack_ratings, rater_hash, score_of, scores_of, take_score, unpack_ratings
+from stream.fold.silence import await_trace
 from stream.fold.state import PartitionState
 from stream.fold.traces import enter
 from stream.reading.outcome import Outcome
@@ -55,9 +56,10 @@ def _rate(state: PartitionState, slot: int, ratings: bytes) -> None:
     old, inline, outcome = index.ratings[slot], index.inlines[slot], index.outcomes[slot]
     index.ratings[slot] = ratings
     index.mark(slot)
-    if index.places[slot] == WAITING:
+    if not index.is_counted(slot):
         return
-    is_paired = (has_human(ratings) or has_human(old)) and _pair(state, index.minutes[slot], scores_of(old, inline, outcome), scores_of(ratings, inline, outcome))
+    may_pair = slot not in index.decisions and (has_human(ratings) or has_human(old))  # silence is nobody's word
+    is_paired = may_pair and _pair(state, index.minutes[slot], scores_of(old, inline, outcome), scores_of(ratings, inline, outcome))
     span = state.totals.locate(index.minutes[slot])
     if span is None:
         state.counters.late_feedback += 1
@@ -86,5 +88,4 @@ def apply_decision(state: PartitionState, decision: DecisionReading, key: bytes)
     index = state.index
     slot = _waiting_slot(state, key)
     if index.places[slot] == WAITING and slot not in index.decisions:
-        index.decisions[slot] = decision.draws
-        index.mark(slot)
+        await_trace(state, decision, slot)

@@ -11,6 +11,7 @@ import msgspec
 from stream.errors import LogGapError, MalformedRecordError
 from stream.fold.arrivals import Arrivals
 from stream.fold.feedback import FUTURE_MS, apply_decision, apply_feedback, is_ahead
+from stream.fold.silence import fall_silent
 from stream.fold.state import MINUTE_MS, PartitionState, record_hash
 from stream.fold.traces import apply_trace
 from stream.reading.chunk import hash_key, read_chunk
@@ -90,7 +91,7 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
     if not unread:
         return []
     elsewhere: list[Refused | Misplaced] = []
-    arrivals = Arrivals(state)
+    arrivals, pending = Arrivals(state), state.index.pending
     readings: Sequence[Any] = [None] * len(unread)  # of what a reward must see as a whole, nothing is read in part
     if state.reward is None:
         readings = read_chunk(unread, max_bytes=state.spec.max_record_bytes, classify=classify, apart=state.spec.keeps_tenants_apart)
@@ -99,6 +100,8 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
             if record.timestamp // MINUTE_MS != state.totals.minute:
                 arrivals.settle()
             state.advance_time(record.timestamp)
+            if pending:
+                fall_silent(state)
         if type(reading) is tuple and partition == state.number and arrivals.take(reading):
             continue
         try:

@@ -9,6 +9,8 @@ where each slot's own would take 32 bytes; in the block the key is looked for.
 from __future__ import annotations
 
 from array import array
+from collections import OrderedDict
+from typing import NamedTuple
 
 from stream.fold.spec import FoldSpec
 from stream.reading.arm import FullArm
@@ -24,6 +26,15 @@ GROWTH = 1024
 """Rows by which the columns grow until they have as many as the horizon."""
 
 
+class Decided(NamedTuple):
+    """A decision that waits for its trace."""
+
+    arm: FullArm
+    drawn: bool
+    at_ms: int
+    """The partition's time at its record."""
+
+
 class JoinIndex:
     """The join index of one partition.
 
@@ -31,17 +42,21 @@ class JoinIndex:
         seq: number that the next entry takes.
         blocks: block of slots of every key.
         keys: by slot; the hash of the trace id.
-        places: by slot; the trace's place in the totals, or one of those that are none.
-        minutes: by slot; the partition's time at the trace.
-        outcomes: by slot.
+        places: by slot; the place in the totals of the trace, or of the decision that waits for it; or one of those that are none.
+        minutes: by slot; the partition's time at the trace or at that decision.
+        outcomes: by slot; that of a decision is unknown until it counts as a failure.
         inlines: by slot; the micro-score that the trace brought with it.
         ratings: by slot; packed, None where there are none.
-        decisions: by slot, of the few entries that have one waiting; the arm it drew, None where it was no draw.
+        decisions: by slot, of the few entries that have one waiting.
+        pending: slots of those whose deadline has not passed, in the order in which it will; derived from `decisions` and the time.
         changed: slots of entries older than `fresh_from` that changed since the last checkpoint.
         fresh_from: number that the next entry took at the last checkpoint.
     """
 
-    __slots__ = ("_compact_at", "_numbers", "blocks", "changed", "decisions", "fresh_from", "horizon", "inlines", "keys", "minutes", "outcomes", "places", "ratings", "seq")
+    __slots__ = (
+        *("_compact_at", "_numbers", "blocks", "changed", "decisions", "fresh_from", "horizon", "inlines", "keys", "minutes", "outcomes", "pending"),
+        *("places", "ratings", "seq"),
+    )
 
     def __init__(self, spec: FoldSpec) -> None:
         self.horizon = spec.horizon
@@ -53,7 +68,8 @@ class JoinIndex:
         self.outcomes = array("B")
         self.inlines = array("i")
         self.ratings: list[bytes | None] = []
-        self.decisions: dict[int, FullArm | None] = {}
+        self.decisions: dict[int, Decided] = {}
+        self.pending: OrderedDict[int, None] = OrderedDict()
         self.changed: set[int] = set()
         self.fresh_from = 0
         self._compact_at = self.horizon + self._slack
@@ -83,6 +99,14 @@ class JoinIndex:
         if block is None:
             return None
         return self.keys.index(key, block << BLOCK_BITS, block + 1 << BLOCK_BITS)
+
+    def is_waiting(self, slot: int) -> bool:
+        """Whether the entry's trace has not come yet."""
+        return self.places[slot] == WAITING or slot in self.decisions
+
+    def is_counted(self, slot: int) -> bool:
+        """Whether the entry has a score in the totals: its trace's, or that of a decision which counts as a failure."""
+        return self.places[slot] != WAITING and (slot not in self.decisions or self.outcomes[slot] != 0)
 
     def occupied(self) -> list[int]:
         """Return the slots that hold an entry, from old to young."""
@@ -151,7 +175,12 @@ class JoinIndex:
         self.outcomes[slot] = 0
         self.inlines[slot] = NO_SCORE
         self.ratings[slot] = None
+        self.drop_decision(slot)
+
+    def drop_decision(self, slot: int) -> None:
+        """Forget the decision of an entry, if it has one."""
         self.decisions.pop(slot, None)
+        self.pending.pop(slot, None)
 
     def mark(self, slot: int) -> None:
         """Note that an entry changed."""

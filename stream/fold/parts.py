@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from stream.fold.buckets import Slab, Span, Totals
-from stream.fold.index import GONE, JoinIndex
+from stream.fold.index import GONE, Decided, JoinIndex
 from stream.fold.state import Counters
 from stream.reading.arm import FullArm
 from stream.reading.chunk import KEY_BYTES
@@ -76,7 +76,7 @@ class Rows(msgspec.Struct, array_like=True, kw_only=True):
     outcomes: bytes
     inlines: bytes
     ratings: list[bytes | None]
-    decisions: dict[int, FullArm | None]
+    decisions: dict[int, Decided]
     """By place in the columns."""
     cells: dict[int, tuple[str, FullArm]]
     """What the cells' numbers in `places` stand for."""

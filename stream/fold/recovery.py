@@ -19,8 +19,9 @@ from typing import TypeAlias
 from stream.errors import CheckpointGapError
 from stream.fold.buckets import Span, Totals
 from stream.fold.changelog import MARKS, Changelog
-from stream.fold.index import GONE, NO_KEY, NO_SCORE, VACANT, WAITING, JoinIndex
+from stream.fold.index import GONE, NO_KEY, NO_SCORE, VACANT, JoinIndex
 from stream.fold.parts import KEY, Head, Mark, PartValue, Rows, decode_buckets, decode_part, decode_rows, key_bytes
+from stream.fold.silence import pending_slots
 from stream.fold.spec import FoldSpec
 from stream.fold.state import PartitionState
 from stream.reading.arm import FullArm
@@ -170,7 +171,8 @@ def _restore_rows(state: PartitionState, parts: list[tuple[int, Rows]]) -> None:
     index.know_keys()
     if len(index) != len(index.keys) - index.places.count(VACANT):
         _vacate_moved(index)
-    index.decisions = {slot: arm for slot, arm in index.decisions.items() if index.places[slot] == WAITING}
+    index.decisions = {slot: decided for slot, decided in index.decisions.items() if index.places[slot] != VACANT}
+    index.pending.update(dict.fromkeys(pending_slots(state)))
 
 
 def _make_columns(index: JoinIndex) -> None:
@@ -187,9 +189,9 @@ def _take_rows(index: JoinIndex, totals: Totals, rows: Rows) -> None:
     columns, seqs = _Columns(rows, totals), rows.seqs
     for at, seq, length in _runs(seqs, index):
         columns.copy(index, slice(at, at + length), seq % index.horizon)
-    for at, arm in rows.decisions.items():
+    for at, decided in rows.decisions.items():
         if seqs[at] >= index.oldest:
-            index.decisions[seqs[at] % index.horizon] = arm
+            index.decisions[seqs[at] % index.horizon] = decided
 
 
 def _runs(seqs: Sequence[int], index: JoinIndex) -> Iterator[tuple[int, int, int]]:

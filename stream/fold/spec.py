@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from stream.reading.reward import QUALITY
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Version of the fold's code; raised whenever the golden log in `tests/golden` folds to another state."""
+
+
+Silence: TypeAlias = Literal["unknown", "failure"]
+"""What a decision counts as whose trace does not come in time."""
 
 
 class FoldSettings(Protocol):
@@ -25,6 +29,8 @@ class FoldSettings(Protocol):
     keep_days: int
     classifier: str
     max_record_bytes: int
+    silence: Silence
+    silence_s: int
     reward: str
 
     @property
@@ -53,6 +59,8 @@ class FoldSpec:
         tenants: `shared`, or `apart`: a tenant's classes are then classes of their own.
         reward: name of the reward; `quality` is the score alone.
         reward_without: quantities that have left the seed's reward, since they stand under a ceiling.
+        silence: what a decision counts as whose trace does not come in time.
+        silence_s: how long a trace may come after its decision, in seconds of the log's time.
     """
 
     partitions: int
@@ -67,6 +75,8 @@ class FoldSpec:
     tenants: str = "shared"
     reward: str = QUALITY
     reward_without: tuple[str, ...] = ()
+    silence: Silence = "unknown"
+    silence_s: int = 600
 
     @property
     def keeps_tenants_apart(self) -> bool:

@@ -39,6 +39,10 @@ class Counters(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     unmatched_decisions: int = 0
     """Entries with a decision that left the horizon and never met their trace."""
     decisions: int = 0
+    silent_decisions: int = 0
+    """Decisions whose trace had not come when their deadline passed."""
+    late_traces: int = 0
+    """Traces that came for one of these; each is counted, and what its decision counted as is taken out."""
     forgets: int = 0
     refused: int = 0
     misplaced: int = 0
@@ -178,13 +182,14 @@ class PartitionState:
         name; `totals`, `{class: {arm: {"width in seconds/start in epoch seconds/drawn": sums}}}`; `pairs`, `{"start in epoch seconds/source": sums}`; `index`, its entries
         from old to young, `[number, key in hex, trace, ratings, decision]`: the trace is null while one waits for it, else
         `[[class, arm, drawn] or null if dropped, minute, outcome, inline micro-score]`; ratings are
-        `[hash of the rater, given_at, micro-score, kind]`; the decision is null, or the arm drawn, or empty if it was no draw.
+        `[hash of the rater, given_at, micro-score, kind]`; the decision is null, or
+        `[arm, drawn, log time in ms, [class, arm, drawn] or null if it is not counted, whether it counts as a failure]`.
         """
         return {
             **{name: getattr(self, name) for name in ("number", "offset", "base", "epoch", "epoch_start", "record_hash", "log_time_ms")},
             "seq": self.index.seq,
             "counters": msgspec.structs.asdict(self.counters),
-            "totals": {query_class: self._canonical_arms(query_class) for query_class in sorted(self.totals.classes)},
+            "totals": {query_class: arms for query_class in sorted(self.totals.classes) if (arms := self._canonical_arms(query_class))},
             "pairs": {"/".join(map(str, row[:2])): list(row[2:]) for row in self.pairs.rows()},
             "index": [self._canonical_entry(slot) for slot in self.index.occupied()],
         }
@@ -194,15 +199,19 @@ class PartitionState:
 
     def _canonical_entry(self, slot: int) -> list[Any]:
         index = self.index
-        waiting = index.places[slot] == WAITING
+        trace = None if index.is_waiting(slot) else [self._canonical_cell(slot), index.minutes[slot], index.outcomes[slot], index.inlines[slot]]
         ratings = sorted([rater, *word] for rater, word in unpack_ratings(index.ratings[slot]).items())
-        decision = list(index.decisions[slot] or ()) if slot in index.decisions else None
-        return [index.seq_of(slot), index.keys[slot].hex(), None if waiting else self._canonical_trace(slot), ratings, decision]
+        return [index.seq_of(slot), index.keys[slot].hex(), trace, ratings, self._canonical_decision(slot)]
 
-    def _canonical_trace(self, slot: int) -> list[Any]:
+    def _canonical_decision(self, slot: int) -> list[Any] | None:
+        index, decided = self.index, self.index.decisions.get(slot)
+        if decided is None:
+            return None
+        return [list(decided.arm), decided.drawn, decided.at_ms, self._canonical_cell(slot), index.outcomes[slot] != 0]
+
+    def _canonical_cell(self, slot: int) -> list[Any] | None:
         index, totals = self.index, self.totals
-        read = [index.minutes[slot], index.outcomes[slot], index.inlines[slot]]
-        if totals.locate(index.minutes[slot]) is None:
-            return [None, *read]
+        if index.places[slot] == WAITING or totals.locate(index.minutes[slot]) is None:
+            return None
         cell = totals.cells[index.places[slot] >> 1]
-        return [[cell.query_class, Arm(**cell.arm._asdict()).id, index.places[slot] & 1], *read]
+        return [cell.query_class, Arm(**cell.arm._asdict()).id, index.places[slot] & 1]

@@ -36,10 +36,12 @@ class Sum(IntEnum):
     OUTCOME = 18
     OUTCOME_MICRO = 19
     OUTCOME_MICRO_SQ = 20
+    # Decisions whose trace may still come in time; they are in no other sum.
+    UNRESOLVED = 21
     # What a reward other than quality says of the trace, beside its score; only a fold that names one has these three.
-    REWARD = 21
-    REWARD_MICRO = 22
-    REWARD_MICRO_SQ = 23
+    REWARD = 22
+    REWARD_MICRO = 23
+    REWARD_MICRO_SQ = 24
 
 
 SUMS = int(Sum.REWARD)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from stream.fold.buckets import OVERFLOW_ARM
-from stream.fold.index import WAITING
 from stream.fold.ratings import add_score, score_of, scores_of
+from stream.fold.silence import leave_undecided, take_out
 from stream.fold.state import PartitionState
 from stream.fold.totals import Sum
 from stream.reading.arm import FullArm
 from stream.reading.outcome import Outcome
 from stream.reading.record import TraceReading
 from stream.reading.reward import FAULTY
-from stream.records import OVERFLOW
 
 # Plain integers, since a member of an IntEnum is converted at every use as an index.
 _COUNT, _COST_KNOWN, _COST_NANO_USD, _LATENCY_KNOWN, _LATENCY_MS, _TOKENS_KNOWN, _TOKENS, _SUCCESSES, _FAILURES = map(int, list(Sum)[:9])
 _SUCCESS, _REWARD = int(Outcome.SUCCESS), int(Sum.REWARD)
-_NONE = FullArm("", "", "", "")
-"""No decision; another object than any that one names."""
 _NO_ARMS: dict[FullArm, int] = {}
 
 
@@ -27,7 +23,7 @@ def apply_trace(state: PartitionState, trace: TraceReading, key: bytes) -> None:
     slot = index.find(key)
     if slot is None:
         _count(state, trace, key, None, trace.drawn or False)
-    elif index.places[slot] != WAITING:
+    elif not index.is_waiting(slot):
         state.counters.duplicates += 1
     else:
         _match(state, trace, key, slot)
@@ -37,7 +33,10 @@ def _match(state: PartitionState, trace: TraceReading, key: bytes, slot: int) ->
     """Count a trace for which something waited: its entry moves to the young end."""
     index = state.index
     ratings, decision = index.ratings[slot], index.decisions.get(slot)
-    lent = decision is not None and decision.allows(trace.arm)
+    lent = False
+    if decision is not None:
+        lent = decision.drawn and decision.arm.allows(trace.arm)
+        take_out(state, slot)
     index.clear(slot)
     index.mark(slot)
     state.counters.waiting -= 1
@@ -64,14 +63,10 @@ def _count(state: PartitionState, trace: TraceReading, key: bytes, ratings: byte
 
 def _capped(state: PartitionState, query_class: str, arm: FullArm) -> tuple[str, FullArm]:
     """Return the class and arm under which a new arm is counted: its own, or the overflow's where the cap is reached."""
-    totals = state.totals
-    if not totals.has_room_for_class(query_class):
-        state.counters.overflow_classes += 1
-        query_class = OVERFLOW
-    if not totals.has_room_for_arm(query_class, arm):
-        state.counters.overflow_arms += 1
-        arm = OVERFLOW_ARM
-    return query_class, arm
+    kept_class, kept_arm = state.totals.capped(query_class, arm)
+    state.counters.overflow_classes += kept_class != query_class
+    state.counters.overflow_arms += kept_arm != arm
+    return kept_class, kept_arm
 
 
 def add_trace(sums: list[int], cost_nano_usd: int, latency_ms: int, tokens: int, outcome: int) -> None:
@@ -100,8 +95,10 @@ def leave_unmatched(state: PartitionState) -> None:
     """Count the oldest entry as unmatched if it still waits and the next one takes its slot."""
     index, counters = state.index, state.counters
     slot = index.seq % index.horizon
-    if slot >= len(index.places) or index.places[slot] != WAITING:
+    if slot >= len(index.places) or not index.is_waiting(slot):
         return
     counters.waiting -= 1
     counters.unmatched_feedback += index.ratings[slot] is not None
-    counters.unmatched_decisions += index.decisions.pop(slot, _NONE) is not _NONE
+    if slot in index.decisions:
+        counters.unmatched_decisions += 1
+        leave_undecided(state, slot)

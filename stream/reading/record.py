@@ -76,8 +76,9 @@ class DecisionReading(msgspec.Struct, frozen=True, gc=False):
     """A decision that travels by itself."""
 
     trace_id: str
-    draws: FullArm | None
-    """The arm that was drawn with a known propensity; None where the decision was no such draw."""
+    query_class: str  # empty where it names none
+    arm: FullArm
+    drawn: bool  # with a known propensity
 
 
 class ForgetReading(msgspec.Struct, frozen=True, gc=False):
@@ -263,7 +264,8 @@ def read_feedback(feedback: RawFeedback) -> FeedbackReading:
 
 
 def _read_decision(decision: _Decision) -> DecisionReading:
-    return DecisionReading(_identify(decision.trace_id, decision.schema), arm_drawn(decision))
+    drawn, query_class = arm_drawn(decision) is not None, decision.query_class and read_class(decision.query_class)
+    return DecisionReading(_identify(decision.trace_id, decision.schema), query_class, read_arm(*msgspec.structs.astuple(decision.arm)), drawn)
 
 
 def arm_drawn(decision: RawDecision) -> FullArm | None:
@@ -272,8 +274,7 @@ def arm_drawn(decision: RawDecision) -> FullArm | None:
     Raises:
         MalformedRecordError: a name or the propensity cannot be used.
     """
-    arm, propensity = decision.arm, decision.propensity
-    named = read_arm(arm.model, arm.agent, arm.config_version, arm.adapter)
+    named, propensity = read_arm(*msgspec.structs.astuple(decision.arm)), decision.propensity
     if decision.kind != "drawn" or propensity is None:
         return None
     if not 0.0 < propensity <= 1.0:

@@ -39,7 +39,7 @@ def set_apart(reading: Reading, value: bytes) -> Reading:
     Raises:
         MalformedRecordError, msgspec.ValidationError: as `class_apart`.
     """
-    if (query_class := getattr(reading, "query_class", None)) is None:
+    if not (query_class := getattr(reading, "query_class", "")):
         return reading
     return msgspec.structs.replace(reading, query_class=class_apart(value, query_class))
 

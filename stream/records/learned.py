@@ -57,6 +57,8 @@ class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
     """Traces with a score among all, in [0, 1]."""
     worst_case: tuple[float, float] | None = None
     """Mean score of all traces, had all without one failed, and had all succeeded: whoever rates chooses what."""
+    unresolved: int = 0
+    """Decisions whose trace may still come in time; 0 where no decisions are published."""
 
 
 class RoutingUpdate(Record, frozen=True, kw_only=True):

@@ -54,7 +54,14 @@ class Book:
 
     def _ages_now(self) -> Ages:
         """Weights and scales at this moment; the same object as long as they are the same, so that what is weighed stays so."""
-        ages = Ages(log_time_ms=self.log_time_ms, half_life_s=self._settings.half_life_s, keep_s=self._settings.keep_s)
+        settings = self._settings
+        ages = Ages(
+            log_time_ms=self.log_time_ms,
+            half_life_s=settings.half_life_s,
+            keep_s=settings.keep_s,
+            rating_delay_s=settings.rating_delay_s,
+            merged_s=settings.merged_s,
+        )
         known = self._ages
         if known is None or known.moment_s != ages.moment_s or self._has_new_pairs:
             ages.scales, self._has_new_pairs = self._scales(ages), False

@@ -132,6 +132,7 @@ def _routing(arm: ArmEvidence, shares: Shares, intervals: Mapping[str, Interval 
         state=_state(arm, settings, withdrawn=withdrawn),
         rated_share=arm.rated_share,
         worst_case=arm.worst_case,
+        unresolved=arm.unresolved,
     )
 
 
@@ -152,4 +153,4 @@ def has_moved(before: RoutingUpdate | None, after: RoutingUpdate, least: float) 
 
 def has_new_evidence(before: RoutingUpdate | None, after: RoutingUpdate) -> bool:
     """Whether the counts that an update shows have changed."""
-    return before is None or [(arm.count, arm.rated_count) for arm in before.arms] != [(arm.count, arm.rated_count) for arm in after.arms]
+    return before is None or [(arm.count, arm.rated_count, arm.unresolved) for arm in before.arms] != [(arm.count, arm.rated_count, arm.unresolved) for arm in after.arms]

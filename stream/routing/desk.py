@@ -269,11 +269,11 @@ class RoutingDesk:
     # ---- what leaves
 
     def _is_alive(self, evidence: ClassEvidence) -> bool:
-        """Whether a class has an arm, and traces or an operator's word of its own; `*` needs only an arm."""
+        """Whether a class has an arm, and traces, decisions or an operator's word of its own; `*` needs only an arm."""
         name = evidence.query_class
         if not evidence.arms and not self._overrides.pin(name):
             return False
-        return name == ANY_CLASS or name in self._overrides.named_classes() or evidence.count > 0
+        return name == ANY_CLASS or name in self._overrides.named_classes() or evidence.count + evidence.unresolved > 0
 
     def retired(self) -> list[str]:
         """Take the classes that `due` found to have nothing any more: their updates are to be tombstoned on `eddy.routing`."""

@@ -78,6 +78,7 @@ class ArmEvidence:
         score_total: sum of their scores, of any age that is kept.
         cost_usd: dollars a trace.
         latency_s: seconds a trace.
+        unresolved: decisions whose trace may still come in time.
         confounded_cap: most that `confounded` weighs, in traces.
         believed: what the arm is judged by: its draws, and the others with capped weight.
     """
@@ -94,6 +95,7 @@ class ArmEvidence:
     score_total: float = 0.0
     cost_usd: Quantity = UNKNOWN
     latency_s: Quantity = UNKNOWN
+    unresolved: int = 0
     confounded_cap: float = math.inf
     believed: Tally = field(init=False, compare=False, repr=False)
 
@@ -150,6 +152,11 @@ class ClassEvidence:
         """Traces of the class."""
         return sum(arm.count for arm in self.arms)
 
+    @property
+    def unresolved(self) -> int:
+        """Decisions of the class whose trace may still come in time."""
+        return sum(arm.unresolved for arm in self.arms)
+
     def of(self, arm_id: str) -> ArmEvidence | None:
         """The evidence of one arm, or None where the class does not know it."""
         return next((arm for arm in self.arms if arm.id == arm_id), None)
@@ -168,6 +175,7 @@ class Weighed(NamedTuple):
     drawn_traces: int = 0
     by_source: tuple[int, ...] = NO_SOURCE
     score_total: float = 0.0
+    unresolved: int = 0
 
     @property
     def scores(self) -> Tally:
@@ -205,5 +213,6 @@ def _arm_evidence(arm_id: str, weighed: Weighed, prior: Tally, settings: Routing
         score_total=weighed.score_total,
         cost_usd=weighed.cost_usd,
         latency_s=weighed.latency_s,
+        unresolved=weighed.unresolved,
         confounded_cap=settings.confounded_cap,
     )

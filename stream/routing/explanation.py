@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stream.records import ANY_CLASS, ArmRouting, Override, RoutingUpdate
 from stream.routing.decision import FROZEN, PINNED, WITHDRAWN
 from stream.routing.evidence import SOURCES, ArmEvidence, ClassEvidence, Tally
+from stream.routing.exploration import is_overdrawn
 from stream.routing.overrides import Overrides
 from stream.routing.settings import RoutingSettings
 from stream.routing.stopping import log_odds
@@ -41,7 +42,7 @@ def explain(update: RoutingUpdate, evidence: ClassEvidence, *, settings: Routing
     words = tuple(_override_sentence(word) for word in overrides.standing(update.query_class))
     changes = (*_lifting(words), *_would_change(update, evidence, settings))
     sources = tuple(sentence for arm in evidence.arms[:MOST_ARMS] if (sentence := _evidence_sentence(arm)))
-    lines = (*_sentences(update), *sources, *_scale_sentences(evidence), *words, *changes)
+    lines = (*_sentences(update), *sources, *_scale_sentences(evidence), *_delay(settings), *_overdrawn(evidence, settings), *words, *changes)
     return Explanation(update=update, evidence=evidence, overrides=words, would_change=changes, text="\n".join(lines))
 
 
@@ -66,7 +67,8 @@ def _headline(update: RoutingUpdate) -> str:
 
 def _arm_sentence(arm: ArmRouting) -> str:
     state = {"withdrawn": ", withdrawn", "exploring": ", still to be explored"}.get(arm.state, "")
-    return f"{arm.id} gets {arm.probability:.1%} of the draws{state}: {_mean(arm)}, {_costs(arm)}."
+    waiting = f", {arm.unresolved} decisions still without a trace" if arm.unresolved else ""
+    return f"{arm.id} gets {arm.probability:.1%} of the draws{state}: {_mean(arm)}, {_costs(arm)}{waiting}."
 
 
 def _mean(arm: ArmRouting) -> str:
@@ -116,6 +118,21 @@ def _scale_sentences(evidence: ClassEvidence) -> tuple[str, ...]:
         for source, line in named
         if not line.is_identity
     )
+
+
+def _delay(settings: RoutingSettings) -> tuple[str, ...]:
+    """Which scores do not count yet."""
+    if not settings.rating_delay_s:
+        return ()
+    return (f"Scores of traces younger than {settings.rating_delay_s:g} s count for no arm yet, so that all are judged at one age; traces, costs and latencies count at once.",)
+
+
+def _overdrawn(evidence: ClassEvidence, settings: RoutingSettings) -> tuple[str, ...]:
+    """Which arms are not explored, since too little comes back of them."""
+    names = [f"{arm.id} ({arm.unresolved})" for arm in evidence.arms if is_overdrawn(arm, evidence, settings)]
+    more = f" and {len(names) - MOST_ARMS} more" if len(names) > MOST_ARMS else ""
+    said = f"No exploring draws while more than {settings.max_unresolved} decisions wait for their trace: {', '.join(names[:MOST_ARMS])}{more}."
+    return (said,) if names else ()
 
 
 def _override_sentence(word: Override) -> str:

@@ -5,13 +5,13 @@ So a new total costs what has changed in it, and what is merged depends on which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
 from math import fsum
 from operator import add, mul, sub
 from typing import NamedTuple, TypeAlias
 
-from stream.fold.totals import MICRO, Sum
+from stream.fold.totals import MICRO, MINUTE_S, WIDTHS_S, Sum
 from stream.records import OVERFLOW, Arm, PartitionStatistics
 from stream.routing.calibration import AS_GIVEN, Scales
 from stream.routing.evidence import NO_SCORES, Quantity, Tally, Weighed
@@ -40,21 +40,43 @@ class Ages:
     A bucket's age is that of its middle, and no less than nothing; the moment is the end of the minute that the greatest
     log time lies in, so that evidence changes once a minute where nothing new comes in.
 
+    Args:
+        log_time_ms: the greatest log time.
+        half_life_s: age at which a trace counts half.
+        keep_s: age at which a bucket is retired.
+        rating_delay_s: age before which a trace's score does not count: ratings that come soon are not like those that come
+            late, so that of an arm whose traces are all young only the soon ones would be seen.
+        merged_s: least age of what is in a bucket of an hour, and of a day.
+
     Example:
         >>> ages = Ages(log_time_ms=3_600_000, half_life_s=1800.0, keep_s=86_400)
         >>> ages.weight(3600, 0)
         0.5
+        >>> ages = Ages(log_time_ms=3_600_000, half_life_s=1800.0, keep_s=86_400, rating_delay_s=600.0)
+        >>> [minute for minute in range(60) if ages.score_weight(60, 60 * minute) is not None][-1]
+        48
 
     Attributes:
         moment_s: log time, in seconds.
         scales: on which scores are read then.
     """
 
-    def __init__(self, *, log_time_ms: int, half_life_s: float, keep_s: int, scales: Scales = AS_GIVEN) -> None:
+    def __init__(
+        self,
+        *,
+        log_time_ms: int,
+        half_life_s: float,
+        keep_s: int,
+        scales: Scales = AS_GIVEN,
+        rating_delay_s: float = 0.0,
+        merged_s: tuple[int, int] = (0, 0),
+    ) -> None:
         self.scales = scales
         self.moment_s = -(-log_time_ms // MINUTE_MS) * 60
         self._half_life_s = half_life_s
         self._keep_s = keep_s
+        self.rating_delay_s = rating_delay_s
+        self._least_age_s = dict(zip(WIDTHS_S, (0, *merged_s), strict=True))
         self._weights: dict[tuple[int, int], float | None] = {}
 
     def weight(self, width_s: int, start_s: int) -> float | None:
@@ -63,6 +85,11 @@ class Ages:
         if key not in self._weights:
             self._weights[key] = self._weigh(width_s, start_s)
         return self._weights[key]
+
+    def score_weight(self, width_s: int, start_s: int) -> float | None:
+        """What the score of a trace of the bucket weighs; None where the bucket may hold one whose score does not count yet."""
+        age_s = max(self.moment_s - MINUTE_S - (start_s + width_s), self._least_age_s.get(width_s, 0))
+        return self.weight(width_s, start_s) if age_s >= self.rating_delay_s else None
 
     def _weigh(self, width_s: int, start_s: int) -> float | None:
         if self.moment_s - (start_s + width_s) >= self._keep_s:
@@ -183,9 +210,9 @@ class _Part(NamedTuple):
     columns: list[tuple[int, ...]]
 
     @classmethod
-    def of(cls, buckets: Mapping[Bucket, Sums], ages: Ages, *, drawn: int) -> _Part:
-        """Take the buckets that are not retired, of what was drawn or of what was not."""
-        kept = [(weight, sums) for (width_s, start_s, is_drawn), sums in buckets.items() if is_drawn == drawn and (weight := ages.weight(width_s, start_s)) is not None]
+    def of(cls, buckets: Mapping[Bucket, Sums], weigh: Callable[[int, int], float | None], *, drawn: int) -> _Part:
+        """Take the buckets that have a weight, of what was drawn or of what was not."""
+        kept = [(weight, sums) for (width_s, start_s, is_drawn), sums in buckets.items() if is_drawn == drawn and (weight := weigh(width_s, start_s)) is not None]
         return cls([weight for weight, _ in kept], list(zip(*(sums for _, sums in kept), strict=True)))
 
     def dot(self, *places: int) -> float:
@@ -194,7 +221,7 @@ class _Part(NamedTuple):
 
     def total(self, *places: int) -> int:
         """The columns' sum."""
-        return sum(sum(self.columns[place]) for place in places)
+        return sum(sum(self.columns[place]) for place in places) if self.weights else 0
 
     def scores(self, scales: Scales) -> Tally:
         """Traces with a score, the sum of the scores and that of their squares, weighted; each source on its scale."""
@@ -219,7 +246,8 @@ class _Part(NamedTuple):
 
 def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | None:
     """Sum the buckets of an arm that are not retired; None where there are none."""
-    undrawn, drawn = (_Part.of(buckets, ages, drawn=drawn) for drawn in (0, 1))
+    undrawn, drawn = (_Part.of(buckets, ages.weight, drawn=drawn) for drawn in (0, 1))
+    judged = [_Part.of(buckets, ages.score_weight, drawn=drawn) for drawn in (0, 1)] if ages.rating_delay_s else [undrawn, drawn]
     parts = [part for part in (undrawn, drawn) if part.weights]
     if not parts:
         return None
@@ -232,13 +260,14 @@ def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | Non
 
     return Weighed(
         arm=arm,
-        drawn=drawn.scores(scales) if drawn.weights else NO_SCORES,
-        confounded=undrawn.scores(scales) if undrawn.weights else NO_SCORES,
+        drawn=judged[1].scores(scales) if judged[1].weights else NO_SCORES,
+        confounded=judged[0].scores(scales) if judged[0].weights else NO_SCORES,
         cost_usd=Quantity(dot(Sum.COST_KNOWN), dot(Sum.COST_NANO_USD) * NANO_USD),
         latency_s=Quantity(dot(Sum.LATENCY_KNOWN), dot(Sum.LATENCY_MS) * MS),
-        graded=any(part.is_graded(scales) for part in parts),
+        graded=any(part.is_graded(scales) for part in judged),
         traces=sum(part.total(Sum.COUNT) for part in parts),
-        drawn_traces=drawn.total(Sum.COUNT) if drawn.weights else 0,
-        by_source=tuple(sum(part.total(place) for part in parts) if place in counted else 0 for place in BY_SOURCE),
-        score_total=fsum(part.score_total(scales) for part in parts),
+        drawn_traces=drawn.total(Sum.COUNT),
+        by_source=tuple(sum(part.total(place) for part in judged) if place in counted else 0 for place in BY_SOURCE),
+        score_total=fsum(part.score_total(scales) for part in judged),
+        unresolved=sum(part.total(Sum.UNRESOLVED) for part in parts),
     )

@@ -34,6 +34,9 @@ class RoutingSettings:
             them is down to .02 after eighty draws (20 / (20 + 80) of it is left), and a difference of .3 still shows.
         pooled_cap: most that an arm's traces in other classes weigh, in traces: as many as the evidence of a class needs to lead.
             Replaying three public sets, 4 to 40 gained 1 to 5 points of mean reward over 0, and differed among each other by 1.
+        max_unresolved: decisions waiting for their trace beyond which an arm gets no more exploring draws in a class; 0 for no limit.
+        rating_delay_s: age, in seconds of log time, before which a trace's score counts for no arm.
+        merged_s: least age, in seconds, of what is in a bucket of an hour, and of a day.
         move: change of a probability that is worth an update of its own.
         tenants_apart: whether what one tenant's traces say never counts for another.
         reward: name of the reward that arms are judged by; another than `quality` is summed apart, and alone counts.
@@ -52,6 +55,9 @@ class RoutingSettings:
     max_staleness_s: float = 60.0
     confounded_cap: float = 20.0
     pooled_cap: float = 10.0
+    max_unresolved: int = 200
+    rating_delay_s: float = 0.0
+    merged_s: tuple[int, int] = (29 * 60, 23 * 3600)
     move: float = 0.01
     tenants_apart: bool = False
     reward: str = QUALITY
@@ -74,6 +80,9 @@ class RoutingSettings:
             max_staleness_s=settings.routing_max_staleness_s,
             tenants_apart=settings.keeps_tenants_apart,
             reward=settings.reward,
+            max_unresolved=settings.max_unresolved,
+            rating_delay_s=settings.rating_delay_s,
+            merged_s=((settings.keep_minutes - 1) * 60, (settings.keep_hours - 1) * 3600),
         )
 
     def pool_of(self, query_class: str) -> str:

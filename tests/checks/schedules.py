@@ -15,7 +15,7 @@ from typing import Any
 from stream.errors import CheckpointGapError
 from stream.fold.checkpoint import Changelog, Checkpoint, recover, write_checkpoint
 from stream.fold.fold import fold
-from stream.fold.spec import FoldSpec
+from stream.fold.spec import FoldSpec, Silence
 from stream.fold.state import PartitionState
 from stream.reading.query_class import classify_query
 from tests.logs import LogRecord, random_log, small_spec
@@ -24,6 +24,7 @@ from tests.oracle import oracle_canonical
 LOG_RECORDS = 500
 STEPS = 300
 OWNERS = 4
+SILENCES: tuple[Silence, ...] = ("failure", "unknown")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Owner:
 
 @lru_cache(maxsize=8)
 def log_of(seed: int) -> list[LogRecord]:
-    return random_log(seed, LOG_RECORDS, step_s=[1, 30, 600][seed % 3])
+    return random_log(seed, LOG_RECORDS, step_s=[1, 30, 600][seed % 3], decisions=[8, 40][seed % 2])
 
 
 @lru_cache(maxsize=8 * LOG_RECORDS)
@@ -128,7 +129,7 @@ class Schedule:
         self.seed, self.rules, self.seen = seed, rules, seen
         self.rnd = random.Random(seed)
         self.log_seed = seed % 6
-        self.spec = small_spec(horizon=[40, 7, 200][seed % 3])
+        self.spec = small_spec(horizon=[40, 7, 200][seed % 3], silence=SILENCES[seed // 6 % 2], silence_s=[10, 400, 3_000][seed % 3])
         self.log = log_of(self.log_seed)
         self.visible = 20
         self.topic = Topic()

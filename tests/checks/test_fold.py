@@ -61,12 +61,12 @@ TENANTS = ("", "acme", "acme|code", "a\\", "*", "~overflow", 7, "x" * 257, "bell
 
 
 def of_tenants(log: list[LogRecord], seed: int) -> list[LogRecord]:
-    """Give the traces of a log tenants, and some decisions in them others."""
+    """Give the traces and decisions of a log tenants, and some decisions in traces others."""
     rnd, given = random.Random(seed), []
     for record in log:
         try:
             body = json.loads(record.value or b"")
-            assert body.get("type", "trace") == "trace"
+            assert body.get("type", "trace") in ("trace", "decision")
             body["tenant"] = rnd.choices(TENANTS, [10, 10, 10, 10, 5, 5, 1, 1, 1])[0]
             if rnd.random() < 0.5 and isinstance(body.get("decision"), dict):
                 body["decision"]["tenant"] = rnd.choice(TENANTS[:6])
@@ -113,13 +113,49 @@ def test_names_and_chunks_of_tenants_are_read_as_records_are(seed: int) -> None:
 
 @pytest.mark.parametrize("without", [(), ("cost",), ("cost", "latency")])
 def test_fold_with_a_reward_equals_the_oracle(without: tuple[str, ...]) -> None:
-    """The reward is one more sum beside the scores: exact over duplicates, early and late ratings, caps and ages, as all others are."""
-    spec, log = small_spec(reward="seed", reward_without=without), random_log(11, 600)
+    """The reward is one more sum beside the scores: exact over duplicates, early and late ratings, caps, ages and silence, as all others are."""
+    spec, log = small_spec(reward="seed", reward_without=without, silence="failure", silence_s=300), random_log(11, 600, decisions=30)
 
     state = folded([log[:300], log[280:]], spec)
 
     assert state.canonical() == oracle_canonical(log, spec, 0)
     assert any(sums[Sum.REWARD] for arms in state.canonical()["totals"].values() for buckets in arms.values() for sums in buckets.values())
+
+
+@pytest.mark.parametrize("silence", ["unknown", "failure"])
+@pytest.mark.parametrize(("step_s", "silence_s"), [(1, 20), (30, 300), (30, 3_000), (600, 1), (600, 400_000), (40_000, 600)])
+@pytest.mark.parametrize("seed", range(3))
+def test_fold_of_decisions_equals_the_oracle_however_the_log_is_cut(seed: int, step_s: float, silence_s: int, silence: Any) -> None:
+    """Deadlines fall due by the log's time alone: within a chunk or between two, before and after retention and horizon, the state is the oracle's."""
+    rnd, log = random.Random(seed), random_log(seed, 400, step_s=step_s, decisions=60)
+    spec = small_spec(silence=silence, silence_s=silence_s, horizon=[15, 40, 200][seed])
+    cuts = sorted(rnd.sample(range(1, len(log)), 40))
+
+    state = folded([log[max(0, start - rnd.randrange(30)) : end] for start, end in zip([0, *cuts], [*cuts, len(log)], strict=True)], spec)
+
+    assert state.canonical() == oracle_canonical(log, spec, 0)
+
+
+def test_logs_of_decisions_reach_every_end_that_a_decision_has() -> None:
+    """Or the comparison above would compare nothing: silent ones, their late traces, some still pending, and some that left unmatched."""
+    state = folded([random_log(1, 400, step_s=30, decisions=60)], small_spec(silence="failure", silence_s=300))
+
+    assert min(state.counters.silent_decisions, state.counters.late_traces, len(state.index.pending), state.counters.unmatched_decisions) > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_fold_recovered_at_any_offset_goes_on_with_its_deadlines(seed: int) -> None:
+    """What waits for its deadline is read off the recovered index and the log's time: nothing else has to be kept."""
+    log, spec = random_log(seed, 120, step_s=30, decisions=60), small_spec(silence="failure", silence_s=300)
+    expected = oracle_canonical(log, spec, 0)
+
+    for cut in range(1, len(log), 7):
+        before = folded([log[:cut]], spec)
+        found, _ = recover(dict(write_checkpoint(before, Changelog(horizon=40), checkpoint_id=bytes(16), full=True).parts), number=0, spec=spec)
+        unread = log[cut:]
+        found.skip_hole(unread[0].offset)
+        fold(found, unread, classify_query)
+        assert found.canonical() == expected
 
 
 def test_canonical_form_survives_json() -> None:

@@ -37,7 +37,8 @@ class Broker(Protocol):
 
 
 COMMON = {"partitions": 8, "max_record_bytes": MAX_RECORD_BYTES, "checkpoint_interval_s": 0.25, "keep_minutes": 2, "routing_max_staleness_s": 3.0, "expose_state": True}
-"""Settings of every run: checkpoints and the ageing of buckets happen often, and workers show what they hold."""
+COMMON |= {"silence": "failure", "silence_s": 1}
+"""Settings of every run: checkpoints, the ageing of buckets and silence happen often, and workers show what they hold."""
 
 
 def settings_for(bootstrap: str, **given: object) -> Settings:

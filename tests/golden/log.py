@@ -5,23 +5,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 from pathlib import Path
 from typing import Any
 
-from tests.logs import LogRecord, random_log, small_spec
+from tests.logs import LogRecord, RandomLog, small_spec
 
 LOG = Path(__file__).parent / "log.jsonl"
 EXPECTED = Path(__file__).parent / "expected.json"
-SPEC = small_spec(horizon=100)
-"""Caps, horizon and spans so small that the log reaches all of them."""
-REWARDED = small_spec(horizon=100, reward="seed", reward_without=("cost",))
-"""The same with the seed's reward, whose arithmetic is the fold's too."""
+SPECS = {
+    "plain": small_spec(horizon=100),
+    "silent": small_spec(horizon=100, silence="failure", silence_s=900),
+    "rewarded": small_spec(horizon=100, silence="failure", silence_s=900, reward="seed", reward_without=("cost",)),
+}
+"""Folds by name; caps, horizon, spans and deadline are so small that the log reaches all of them. The arithmetic of the seed's reward is the fold's too."""
 QUERIES = ("", "import os", "`ls` does what?", "solve x = 2", "calculated", "x" * 50, "x" * 501, "first class flight", "claſs of the sun", "hello")
 
 
 def make_log() -> list[LogRecord]:
-    """Return a log of all kinds of records, and one trace for each class that the seed's classifier tells."""
-    log = random_log(2026, 700, step_s=300)
+    """Return a log of all kinds of records, with a stretch of many decisions, and one trace for each class that the seed's classifier tells."""
+    made = RandomLog(random.Random(2026), step_s=300)
+    made.write(700)
+    log = made.write(200, decisions=60)
     for number, query in enumerate(QUERIES):
         last, body = log[-1], {"trace_id": f"query-{number}", "query": query, "model": "small"}
         log.append(LogRecord(last.offset + 1, last.timestamp, body["trace_id"].encode(), json.dumps(body).encode()))

@@ -368,7 +368,7 @@ def test_statistics_are_the_running_total_of_one_class() -> None:
     statistics = log.state.statistics("c")
 
     assert (statistics.fold, statistics.offset, statistics.query_class) == (log.state.spec.id, 0, "c")
-    assert statistics.arms[0].buckets == ((60, MIDNIGHT_MS // 1000, 0, 1, 1, 2_000_000_000, *[0] * 18),)
+    assert statistics.arms[0].buckets == ((60, MIDNIGHT_MS // 1000, 0, 1, 1, 2_000_000_000, *[0] * 19),)
     assert log.state.statistics("other").arms == ()
 
 

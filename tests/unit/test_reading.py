@@ -186,7 +186,7 @@ def test_other_types_are_read_whatever_else_their_sender_adds() -> None:
 
     assert read(feedback) == FeedbackReading("t", "r", "judge", 1_000_000, 5.0)
     assert read({"type": "forget", "trace_id": "t", "model": None}) == ForgetReading("t")
-    assert read({"type": "decision", "trace_id": "t", "kind": "drawn", "arm": {"model": "m"}, "propensity": 1}) == DecisionReading("t", FullArm("m", "", "", ""))
+    assert read({"type": "decision", "trace_id": "t", "kind": "drawn", "arm": {"model": "m"}, "propensity": 1}) == DecisionReading("t", "", FullArm("m", "", "", ""), drawn=True)
 
 
 @pytest.mark.parametrize(
