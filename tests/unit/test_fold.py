@@ -108,16 +108,16 @@ def test_pair_alone_lets_its_class_count_as_changed() -> None:
 
 
 def test_pairs_leave_with_their_day_and_survive_a_checkpoint() -> None:
-    """Two days are kept: on the second day those of the first stand, on the third they have left and no word brings them back."""
+    """Two days are kept: on the second day those of the first stand, on the third they have left, and a first rating of such a trace joins none."""
     log = Log()
-    log.says(trace(outcome="success"), feedback(score=1.0))
+    log.says(trace(outcome="success"), feedback(score=1.0), trace("late", outcome="success"))
     log.says(trace("t2"), at_ms=MIDNIGHT_MS + DAY_MS)
     assert pairs_of(log) == {"3": [1, 10, 10, 100, 100]}
     found, _ = recover(dict(write_checkpoint(log.state, Changelog(horizon=40), checkpoint_id=bytes(16), full=True).parts), number=0, spec=log.state.spec)
     assert found.canonical() == log.state.canonical()
 
     log.says(trace("t3"), at_ms=MIDNIGHT_MS + 2 * DAY_MS)
-    log.says(feedback(score=0.5, given_at=9.0), at_ms=MIDNIGHT_MS + 2 * DAY_MS)
+    log.says(feedback("late"), feedback(score=0.5, given_at=9.0), at_ms=MIDNIGHT_MS + 2 * DAY_MS)
 
     assert pairs_of(log) == {}
 
