@@ -49,9 +49,10 @@ def draw(lottery: Lottery, u: float, *, share: float, is_in: bool, rest: Arm) ->
         >>> [draw(two, 0.7, share=0.25, is_in=True, rest=Arm(model=name)).propensity for name in ("d", "e")]
         [0.875, 0.125]
     """
-    learned = lottery.draw(u)
-    if share >= 1.0 or learned is None or not rest.id:
+    learned, rest_id = lottery.draw(u), rest.id
+    if share >= 1.0 or learned is None or not rest_id:
         return learned
-    arm = learned.arm if is_in else rest
-    ids = lottery.ids if rest.id in lottery.ids else (*lottery.ids, rest.id)
-    return Draw(arm, min(1.0, share * lottery.share_of(arm.id) + (1.0 - share) * (arm.id == rest.id)), ids)
+    ids = lottery.ids if rest_id in lottery.share_of else (*lottery.ids, rest_id)
+    if is_in and learned.arm != rest:
+        return Draw(learned.arm, share * learned.propensity, ids)
+    return Draw(rest, min(1.0, share * lottery.share_of.get(rest_id, 0.0) + 1.0 - share), ids)

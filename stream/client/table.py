@@ -41,12 +41,17 @@ class Lottery:
         arms: the same arms.
         shares: their probabilities, which sum to 1.
         cumulative: running sums of the weights that the shares came from.
+        share_of: the same shares by id.
     """
 
     ids: tuple[str, ...]
     arms: tuple[Arm, ...]
     shares: tuple[float, ...]
     cumulative: tuple[float, ...]
+    share_of: dict[str, float] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "share_of", dict(zip(self.ids, self.shares, strict=True)))
 
     @classmethod
     def over(cls, arms: Iterable[ArmRouting]) -> Lottery:
@@ -59,10 +64,6 @@ class Lottery:
             shares=tuple(weight / math.fsum(weights) for weight in weights),
             cumulative=tuple(accumulate(weights)),
         )
-
-    def share_of(self, arm_id: str) -> float:
-        """Give the probability of an arm, 0 where it is not among these."""
-        return self.shares[self.ids.index(arm_id)] if arm_id in self.ids else 0.0
 
     def draw(self, u: float) -> Draw | None:
         """Draw with a number that is uniform in [0, 1); None where there is no arm."""
