@@ -16,6 +16,7 @@ import pytest
 from stream.children import Child
 from stream.cli import main, rebuilding
 from stream.cli.sending import send_all
+from stream.client import SyncRouter
 from stream.provision import provision
 from stream.settings import Settings
 from stream.topics import TRACES
@@ -184,3 +185,46 @@ def test_seeds_reward_routes_to_the_fast_and_cheap_arm(capsys: pytest.CaptureFix
     assert fast["mean"] == pytest.approx(0.82167, abs=1e-5)
     assert slow["worst_case"] == [pytest.approx(0.31333, abs=1e-5)] * 2
     assert fast["rated_share"] == 1.0
+
+
+@pytest.fixture
+def tenants_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDDY_TENANTS", "apart")
+    monkeypatch.setenv("EDDY_DEFAULT_ARM", "small")
+
+
+@pytest.mark.usefixtures("tenants_apart", "worker")
+def test_tenants_are_routed_apart_and_a_rollout_stops_them_all(settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Acme's good model is the rival's bad one; each is routed by its own traces, a third tenant by what is declared. Then an operator lets all routers only observe."""
+    traces = [
+        {"trace_id": f"{tenant}{model}{n}", "tenant": tenant, "query_class": "code", "model": model, "outcome": "success" if model == good else "failure"}
+        for n in range(30)
+        for tenant, good in (("acme", "large"), ("rival|code", "small"))
+        for model in MODELS
+    ]
+    (tmp_path / "traces.jsonl").write_text("\n".join(map(json.dumps, traces)))
+    eddy(capsys, "publish", str(tmp_path / "traces.jsonl"))
+
+    def routes(tenant: str) -> dict[str, Any]:
+        return eddy(capsys, "routes", "--tenant", tenant)
+
+    def all_counted(report: dict[str, Any]) -> bool:
+        arms = [arm for entry in report["classes"].values() for arm in entry["arms"].values()]
+        return [arm.get("rated_count") for arm in arms] == [30, 30] and report["any_class"] is not None
+
+    acme, rival = (until(lambda tenant=tenant: routes(tenant), all_counted) for tenant in ("acme", "rival|code"))
+    assert set(acme["classes"]) == {"acme|code"}
+    assert acme["classes"]["acme|code"]["arms"]["large"]["probability"] > 0.9
+    assert rival["classes"]["rival\\|code|code"]["arms"]["small"]["probability"] > 0.9
+    assert set(routes("nobody")["any_class"]["arms"]) == {"small"}
+
+    client = Settings(bootstrap=settings.bootstrap)
+    with SyncRouter(settings=client) as router:
+        assert router.ready(30)
+        drawn = {router.select("q", query_class="code", tenant="acme").arm.model for _ in range(50)}
+        eddy(capsys, "rollout", "observe")
+        stopped = until(lambda: router.select("q", query_class="code", tenant="acme"), lambda decision: decision.kind == "fallback")
+
+    assert "large" in drawn
+    assert (stopped.arm.model, stopped.propensity, stopped.would_be is not None) == ("small", None, True)
+    assert eddy(capsys, "routes")["rollout"] == 0.0
