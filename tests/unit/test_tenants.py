@@ -86,6 +86,9 @@ def log_of(tenants: tuple[str, ...], seed: int, count: int = 300) -> list[dict[s
         if rnd.random() < 0.7:
             body["decision"] = {"kind": "drawn", "arm": {"model": body["model"]}, "propensity": 0.5, "query_class": body["query_class"]}
         log.append(body)
+        if rnd.random() < 0.3:  # a decision whose trace never comes
+            waits = {"type": "decision", "trace_id": f"silent{number}", "kind": "drawn", "arm": {"model": body["model"]}, "propensity": 0.5}
+            log.append({**waits, "tenant": tenant, "query_class": body["query_class"], "at_ms": number * 1000})
         for rater, kind, share in (("ana", "human", 0.4), ("model", "judge", 0.6)):
             if rnd.random() < share:
                 score = (is_good if kind == "human" else tenant == tenants[0]) * 1.0  # judges tell the first tenant's traces from the others', not good from bad
