@@ -116,6 +116,7 @@ def feed(follower: Follower) -> None:
         update("code", "small", "large"),
         update(HOSTILE, HOSTILE, "large"),
         SeenRecord(OVERRIDES.name, b"pin/code", msgspec.json.encode(Override(kind="pin", query_class="code", arm=Arm(model="small"), reason=HOSTILE))),
+        SeenRecord(OVERRIDES.name, b"rollout/*", msgspec.json.encode(Override(kind="rollout", share=0.05))),
         SeenRecord(DEAD_LETTERS.name, b"k", b"v", headers=(("eddy-reason", b"not_json"),)),
     ):
         follower.take(record)  # type: ignore[arg-type]
@@ -174,6 +175,7 @@ async def test_browser_shows_what_is_learned_and_runs_nothing_untrusted(page: tu
     assert "80.0 %" in dom
     assert "9 (36 %)" in dom
     assert "4,321" in dom
+    assert "rollout: 5.0 % of the requests follow what is learned" in dom
     assert "<title>Eddy" in dom
     assert "&lt;img src=x" in dom
     assert "<img" not in dom.split("<script>")[0]
