@@ -32,10 +32,10 @@ def await_trace(state: PartitionState, decision: DecisionReading, slot: int) -> 
     index.decisions[slot] = Decided(decision.arm, decision.drawn, state.log_time_ms)
     index.mark(slot)
     if decision.query_class:
-        index.places[slot] = totals.cell(*totals.capped(decision.query_class, decision.arm)) * 2 + decision.drawn
-        index.minutes[slot] = totals.minute
+        place = totals.cell(*totals.capped(decision.query_class, decision.arm)) * 2 + decision.drawn
+        totals.sums((0, totals.minute), place)[_UNRESOLVED] += 1
+        index.places[slot], index.minutes[slot] = place, totals.minute
         index.pending[slot] = None
-        _add_unresolved(state, slot, 1)
 
 
 def fall_silent(state: PartitionState) -> None:
@@ -85,18 +85,14 @@ def _due_ms(state: PartitionState) -> int:
 
 def _resolve(state: PartitionState, slot: int) -> None:
     del state.index.pending[slot]
-    _add_unresolved(state, slot, -1)
+    if (sums := _sums(state, slot)) is not None:
+        sums[_UNRESOLVED] -= 1
 
 
 def _sums(state: PartitionState, slot: int) -> list[int] | None:
     """Return the sums of the bucket that holds an entry now, None where it has been dropped."""
     span = state.totals.locate(state.index.minutes[slot])
     return None if span is None else state.totals.sums(span, state.index.places[slot])
-
-
-def _add_unresolved(state: PartitionState, slot: int, decisions: int) -> None:
-    if (sums := _sums(state, slot)) is not None:
-        sums[_UNRESOLVED] += decisions
 
 
 def _add_failure(state: PartitionState, slot: int) -> None:
