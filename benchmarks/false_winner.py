@@ -15,6 +15,8 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from stream.records import Arm
 from stream.routing.decision import decide
@@ -27,6 +29,9 @@ TRACES = 1_000
 """In one replay."""
 DECIDE_EVERY = 10
 """Traces between two decisions; the stopping rule is looked at after every trace."""
+REPLAYS, QUICK_REPLAYS = 1_000, 36
+LIFTS = (0.1, 0.3)
+"""How much better one arm is where a winner is to be found."""
 POLICIES = ("thompson", "epsilon_greedy", "ucb")
 ARMS = (2, 3, 6)
 REWARDS: tuple[Callable[[random.Random, float], float], ...] = (
@@ -100,20 +105,25 @@ def aa_false_winner(replays: int = 1_000, *, traces: int = TRACES, progress: Pro
     return named / replays
 
 
-def traces_to_winner(lift: float, *, replays: int = 27, traces: int = 5_000) -> dict[str, float]:
+def traces_to_winner(lift: float, *, replays: int = 27, traces: int = 5_000) -> dict[str, float | None]:
     """How soon an arm that is better by so much is named: the median over replays, and the shares that named it, or another."""
     found = [_replay(number, lift).winner(random.Random(number), traces) for number in range(replays)]
     right = [when for when, arm in filter(None, found) if arm == "m0"]
     wrong = sum(arm != "m0" for _, arm in filter(None, found))
-    return {"median_traces": statistics.median(right) if right else float("nan"), "named": len(right) / replays, "wrong": wrong / replays}
+    return {"median_traces": statistics.median(right) if right else None, "named": len(right) / replays, "wrong": wrong / replays}
+
+
+def figures(data: Path, *, quick: bool) -> dict[str, Any]:
+    """The figures for `benchmarks.routing_quality`; no data is needed."""
+    return {"aa_false_winner": aa_false_winner(QUICK_REPLAYS if quick else REPLAYS), "traces_to_winner": {str(lift): traces_to_winner(lift) for lift in (() if quick else LIFTS)}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="False winners of the stopping rule.")
-    parser.add_argument("--replays", type=int, default=1_000)
+    parser.add_argument("--replays", type=int, default=REPLAYS)
     options = parser.parse_args()
     share = aa_false_winner(options.replays, progress=lambda done, total: print(f"{done} of {total} replays", file=sys.stderr) if done % 50 == 0 else None)
-    print(json.dumps({"aa_false_winner": share, "replays": options.replays, "traces": TRACES, "traces_to_winner_at_lift_0.1": traces_to_winner(0.1)}))
+    print(json.dumps({"aa_false_winner": share, "replays": options.replays, "traces": TRACES, "traces_to_winner": {str(lift): traces_to_winner(lift) for lift in LIFTS}}))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,6 @@ from stream.routing.settings import RoutingSettings
 
 SETS = {"paretobandit_k3": 500, "routellm_mmlu": 1_000, "bfcl": 4_000, "intercode_sql": 4_000}
 """Draws in one log: so many that the target with the least effective sample has some hundred."""
-COUNTED = ("doubly_robust", "snips")
-"""Methods whose intervals are held to 95 %. That of plain `ips` is too narrow where weights are uneven; it is measured all the same."""
 WARM_UP = 20
 """Uniform draws an arm, which the logging policy has seen."""
 LOGGING = RoutingSettings(policy="thompson", exploration_share=0.3)
@@ -41,6 +39,7 @@ MOST_ARMS = 12
 """Arms of a set that has more: every so many-th by mean reward, the best and the worst among them."""
 SEEDS = 2_000
 """Logs a cell: coverage is then known to within .01 (two standard deviations at .95)."""
+QUICK_SEEDS = 50
 
 Progress = Callable[[int, int], None]
 
@@ -216,16 +215,19 @@ def coverage(sets: Mapping[str, Matrix], *, seeds: int = SEEDS, progress: Progre
             if progress:
                 progress(len(cells), 5 * len(sets))
     counted = [cell for cell in cells.values() if cell.effective >= LEAST_EFFECTIVE]
-    fixed = {method: [cell.fixed[method] for cell in counted] for method in METHODS}
-    held = [share for method in COUNTED for share in fixed[method]]
+    held = [share for cell in counted for share in cell.fixed.values()]
     anytime = [cell.anytime for cell in counted]
     return {
         "ope_coverage_fixed_n": [min(held), max(held)],
         "ope_coverage_anytime": [min(anytime), max(anytime)],
-        "ope_coverage_ips": [min(fixed["ips"]), max(fixed["ips"])],
         "ope_cells_counted": len(counted),
         "ope_cells": {name: {field: getattr(cell, field) for field in cell.__slots__} for name, cell in cells.items()},
     }
+
+
+def figures(data: Path, *, quick: bool) -> dict[str, Any]:
+    """The figures for `benchmarks.routing_quality`."""
+    return coverage(load(data), seeds=QUICK_SEEDS if quick else SEEDS)
 
 
 def main() -> None:
@@ -233,7 +235,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("EDDY_DATA", "../shared/data")))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     options = parser.parse_args()
-    report = coverage(load(options.data), seeds=options.seeds, progress=lambda done, total: print(f"{done} of {total} cells", file=sys.stderr))
+    try:
+        sets = load(options.data)
+    except FileNotFoundError as exc:
+        parser.exit(1, f"{exc.filename} is not there, but the matrices are needed; set EDDY_DATA to their folder (docs/benchmarks.md says where they come from)\n")
+    report = coverage(sets, seeds=options.seeds, progress=lambda done, total: print(f"{done} of {total} cells", file=sys.stderr))
     for name, cell in report["ope_cells"].items():
         fixed = " ".join(f"{share:.3f}" for share in cell["fixed"].values())
         print(f"{name:30} effective {cell['effective']:6.0f}  {' '.join(METHODS)} {fixed}  anytime {cell['anytime']:.3f}  widths {cell['width']:.3f} {cell['anytime_width']:.3f}")

@@ -15,11 +15,12 @@ from stream.archive import schema
 from stream.archive.blocks import COLUMNS, Block, Entry, Field, Kind, unpack
 from stream.archive.positions import hash_id
 from stream.archive.slices import ALL, FIND, firsts_in, marks_of
-from stream.fold.ratings import KINDS, Word, pack_ratings, rater_hash, score_of
-from stream.fold.totals import MICRO, Sum
+from stream.fold.ratings import KINDS, Word, pack_ratings, rater_hash, scores_of
+from stream.fold.totals import MICRO
 from stream.reading.record import TraceReading, read_record
 
-_SOURCES = {Sum.HUMAN: "human", Sum.JUDGE: "judge", Sum.PROGRAM: "program", Sum.OUTCOME: "outcome"}
+SOURCES = ("human", "judge", "program", "outcome")
+"""Of scores, the best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +48,17 @@ class ArchivedTrace:
     def score(self) -> tuple[str, float] | None:
         """Return the source and the score that the fold gives it; None where nothing is known."""
         reading = read_record(self.entry.value, max_bytes=len(self.entry.value or b""), classify=lambda _: "")
-        if not isinstance(reading, TraceReading):
-            return None
+        return next(iter(self.scores(reading).items()), None) if isinstance(reading, TraceReading) else None
+
+    def scores(self, reading: TraceReading) -> dict[str, float]:
+        """Return its scores, as given, by every source that it has; the first is the one that the fold counts.
+
+        Args:
+            reading: of the trace.
+        """
         words = {rater_hash(rating.rater): Word(rating.given_at_s, rating.micro, KINDS.index(rating.kind)) for rating in self.ratings}
-        scored = score_of(pack_ratings(words), reading.inline_micro, reading.outcome)
-        return None if scored is None else (_SOURCES[Sum(scored[0])], scored[1] / MICRO)
+        micros = scores_of(pack_ratings(words), reading.inline_micro, reading.outcome)
+        return {source: micro / MICRO for source, micro in zip(SOURCES, micros, strict=True) if micro >= 0}
 
 
 class ArchiveReader:
@@ -127,6 +134,11 @@ class ArchiveReader:
         """Read all records archived after one, in the order of archiving, up to what is indexed."""
         for block in self._blocks("last_seq > ? AND last_seq <= ? ORDER BY first_seq", (after_seq, self.indexed)):
             yield from (entry for entry in block.entries() if entry.seq > after_seq)
+
+    def number_at(self, since_ms: int) -> int:
+        """Return the number of a record before which there is none of this log time or later; beyond all where there is none at all."""
+        first = self._database.execute("SELECT min(first_seq) FROM blocks WHERE last_ms >= ?", (since_ms,)).fetchone()[0]
+        return self.indexed + 1 if first is None else int(first)
 
     def records(self, partition: int, *, from_offset: int = 0) -> Iterator[Entry]:
         """Read the log of a partition from a logical offset on, all that is archived."""

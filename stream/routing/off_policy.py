@@ -68,6 +68,17 @@ class Quantity:
         """The doubly robust estimate."""
         return self.target.get(METHODS[0])
 
+    @property
+    def worst_case(self) -> Interval | None:
+        """Of a reward: what it would be if all unrated draws were failures, and if all were successes; who rates may choose what.
+
+        Source: C. Manski, Nonparametric bounds on treatment effects, American Economic Review 80 (1990).
+        """
+        if self.best is None:
+            return None
+        known = self.best.value * self.known_share
+        return known, known + 1 - self.known_share
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
@@ -172,21 +183,27 @@ def quantity(draws: Draws, target: Target, weights: Floats, values: Floats, *, i
         draws=len(value),
         effective=effective,
         known_share=share,
-        target={name: _estimate(terms[name], effective, is_score=is_score, alpha=alpha) for name in METHODS},
-        logged=_estimate(value, float(len(value)), is_score=is_score, alpha=alpha),
-        difference=_estimate(robust - value, effective, is_score=False, alpha=alpha),
+        target={name: _estimate(terms[name], effective, is_score=is_score, is_wilson=name != "ips", alpha=alpha) for name in METHODS},
+        logged=_estimate(value, float(len(value)), is_score=is_score, is_wilson=True, alpha=alpha),
+        difference=_estimate(robust - value, effective, is_score=False, is_wilson=False, alpha=alpha),
         anytime=(float(bounds[0][-1]), float(bounds[1][-1])) if bounds else None,
     )
 
 
-def _estimate(terms: Floats, effective: float, *, is_score: bool, alpha: float) -> Estimate:
-    """The mean of the terms, with its interval."""
+def _estimate(terms: Floats, effective: float, *, is_score: bool, is_wilson: bool, alpha: float) -> Estimate:
+    """The mean of the terms, with its interval: Wilson's or Student's.
+
+    Wilson's is for means whose spread vanishes at 0 and 1. That of plain inverse propensities does not: the weights' own spread is in it.
+    """
     mean = float(np.mean(terms))
     variance = float(np.var(terms, ddof=1)) / len(terms) if len(terms) > 1 else 0.0
     freedom = min(effective - 1, _freedom(terms))
-    if is_score:
+    if is_score and is_wilson:
         return Estimate(value=min(max(mean, 0.0), 1.0), interval=score_interval(mean, variance, effective=effective, freedom=freedom, alpha=alpha))
-    return Estimate(value=mean, interval=mean_interval(mean, variance, freedom=freedom, alpha=alpha))
+    low, high = mean_interval(mean, variance, freedom=freedom, alpha=alpha)
+    if is_score:
+        mean, low, high = (min(max(bound, 0.0), 1.0) for bound in (mean, low, high))
+    return Estimate(value=mean, interval=(low, high))
 
 
 def _freedom(terms: Floats) -> float:

@@ -8,15 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.routing.calibration import IDENTITY, Moments, fit
 from stream.routing.off_policy_bounds import Floats
 
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
+
+
+HUMAN = "human"
+"""The source whose scale the others are read on."""
 
 
 class LoggedDraw(NamedTuple):
@@ -27,7 +33,7 @@ class LoggedDraw(NamedTuple):
         arm: id of the arm that was drawn, and served.
         propensity: with which it was drawn, in (0, 1].
         candidates: ids of what the draw was among; empty where the log does not say: then whatever was ever drawn.
-        reward: in [0, 1]; None where nobody rated it.
+        scores: what each source says that it earned, in [0, 1], the one that counts first; none where nobody rated it.
         cost_usd: None where it is unknown.
         latency_s: None where it is unknown.
     """
@@ -36,7 +42,7 @@ class LoggedDraw(NamedTuple):
     arm: str
     propensity: float
     candidates: tuple[str, ...] = ()
-    reward: float | None = None
+    scores: Mapping[str, float] = MappingProxyType({})
     cost_usd: float | None = None
     latency_s: float | None = None
 
@@ -84,13 +90,21 @@ class Target:
 
 
 class Columns:
-    """Collects draws with what a target would have done there; equal rows are kept once."""
+    """Collects draws with what a target would have done there; equal rows are kept once.
 
-    def __init__(self) -> None:
+    Args:
+        calibrates: whether the other sources' scores are read on people's scale, learned from the draws that both have scored.
+    """
+
+    def __init__(self, *, calibrates: bool = False) -> None:
+        self._calibrates = calibrates
+        self._sources: dict[str, int] = {}
+        self._scored: list[tuple[int, float]] = []
+        self._moments: dict[str, list[float]] = {}
         self._groups: dict[str, int] = {}
         self._arms: dict[str, int] = {}
         self._rows: dict[tuple[tuple[tuple[str, float], ...], tuple[str, ...]], int] = {}
-        self._columns: list[tuple[int, int, int, float, float, float, float]] = []
+        self._columns: list[tuple[int, int, int, float, float, float]] = []
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -106,15 +120,32 @@ class Columns:
             self._arms.setdefault(arm_id, len(self._arms))
         group = self._groups.setdefault(draw.query_class, len(self._groups))
         row = self._rows.setdefault((tuple(probabilities.items()), draw.candidates), len(self._rows))
-        reward, cost_usd, latency_s = (math.nan if value is None else value for value in (draw.reward, draw.cost_usd, draw.latency_s))
-        self._columns.append((group, self._arms[draw.arm], row, draw.propensity, reward, cost_usd, latency_s))
+        cost_usd, latency_s = (math.nan if value is None else value for value in (draw.cost_usd, draw.latency_s))
+        self._columns.append((group, self._arms[draw.arm], row, draw.propensity, cost_usd, latency_s))
+        self._score(draw.scores)
+
+    def _score(self, scores: Mapping[str, float]) -> None:
+        source, score = next(iter(scores.items()), ("", math.nan))
+        self._scored.append((self._sources.setdefault(source, len(self._sources)), score))
+        for other, said in scores.items():
+            if source == HUMAN and other != HUMAN:
+                sums = self._moments.setdefault(other, [0.0] * 5)
+                for place, amount in enumerate((1.0, score, said, score * said, said * said)):
+                    sums[place] += amount
+
+    def _rewards(self) -> Floats:
+        """The score of each draw, on people's scale where that is asked for."""
+        lines = {source: fit(Moments(*sums)) for source, sums in self._moments.items()} if self._calibrates else {}
+        level, slope = (np.array([getattr(lines.get(source, IDENTITY), name) for source in self._sources]) for name in ("level", "slope"))
+        source, score = (np.array(column) for column in zip(*self._scored, strict=True)) if self._scored else (np.zeros(0, np.int64), np.zeros(0))
+        return np.asarray(level[source] + slope[source] * score if len(source) else score)
 
     def draws(self) -> Draws:
         """All that was collected."""
-        table = np.array(self._columns, dtype=np.float64).reshape(-1, 7)
+        table = np.array(self._columns, dtype=np.float64).reshape(-1, 6)
         group, arm = (table[:, place].astype(np.int64) for place in (0, 1))
-        columns = dict(zip(("propensity", "reward", "cost_usd", "latency_s"), table[:, 3:].T, strict=True))
-        return Draws(groups=tuple(self._groups), arms=tuple(self._arms), group=group, arm=arm, **columns)
+        columns = dict(zip(("propensity", "cost_usd", "latency_s"), table[:, 3:].T, strict=True))
+        return Draws(groups=tuple(self._groups), arms=tuple(self._arms), group=group, arm=arm, reward=self._rewards(), **columns)
 
     def target(self) -> Target:
         """What the target would have drawn there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stream.routing.evidence import ClassEvidence, Tally
 
@@ -46,13 +47,12 @@ def lead(evidence: ClassEvidence, alpha: float) -> Lead | None:
         evidence: of a class, arms that may not be drawn left out.
         alpha: chance, in (0, 1), that an arm is ever named that is not the best.
     """
-    ranked = sorted((arm for arm in evidence.arms if arm.drawn.weight > 0), key=lambda arm: (-(arm.drawn.mean or 0.0), arm.id))
-    if len(evidence.arms) < 2 or not ranked:
+    drawn = [arm for arm in evidence.arms if arm.drawn.weight > 0]
+    if len(evidence.arms) < 2 or not drawn:
         return None
-    first = ranked[0]
-    against = {arm.id: log_odds(first.drawn, arm.drawn) for arm in evidence.arms if arm.id != first.id}
-    rival = min(against, key=lambda arm_id: (against[arm_id], arm_id))
-    return Lead(leader=first.id, rival=rival, odds=math.exp(min(against[rival], LARGEST_LOG)), needed=len(evidence.arms) / alpha)
+    first = min(drawn, key=lambda arm: (-arm.drawn.total / arm.drawn.weight, arm.id))
+    odds, rival = min((log_odds(first.drawn, arm.drawn), arm.id) for arm in evidence.arms if arm is not first)
+    return Lead(leader=first.id, rival=rival, odds=math.exp(min(odds, LARGEST_LOG)), needed=len(evidence.arms) / alpha)
 
 
 def log_odds(leader: Tally, rival: Tally) -> float:
@@ -63,7 +63,7 @@ def log_odds(leader: Tally, rival: Tally) -> float:
     value over all pairs of means with the leader's not above the rival's is below that at the true pair, if that is such a
     pair. Where the leader's mean is the greater one, the least value stands where both are equal to the mean of all.
 
-    Compared with separate intervals it takes about half the draws: two intervals must each leave the other's arm.
+    It takes some 70 % of the draws that separate intervals take, of which each must leave the other's arm.
 
     Args:
         leader: scores in [0, 1].
@@ -84,25 +84,24 @@ def log_odds(leader: Tally, rival: Tally) -> float:
         >>> log_odds(Tally(100.0, 90.0), Tally(100.0, 60.0)) > math.log(20)
         True
     """
-    both = leader.plus(rival)
-    if (leader.mean or 0.0) < (rival.mean or 0.0):
-        return _log_mixture(leader) + _log_mixture(rival) - _log_greatest(leader) - _log_greatest(rival)
-    return _log_mixture(leader) + _log_mixture(rival) - _log_greatest(both)
+    mixed = _log_mixture(leader.weight, leader.total) + _log_mixture(rival.weight, rival.total)
+    if leader.total * rival.weight < rival.total * leader.weight:
+        return mixed - _log_greatest(leader.weight, leader.total) - _log_greatest(rival.weight, rival.total)
+    return mixed - _log_greatest(leader.weight + rival.weight, leader.total + rival.total)
 
 
-def _parts(scores: Tally) -> tuple[float, float]:
-    return min(max(scores.total, 0.0), scores.weight), max(scores.weight - scores.total, 0.0)
+@lru_cache(maxsize=8192)
+def _log_mixture(weight: float, total: float) -> float:
+    """Log-likelihood of scores, mixed over the prior."""
+    successes = min(max(total, 0.0), weight)
+    return log_beta(successes + PRIOR, weight - successes + PRIOR) - log_beta(PRIOR, PRIOR)
 
 
-def _log_mixture(scores: Tally) -> float:
-    """Log-likelihood of the scores, mixed over the prior."""
-    successes, failures = _parts(scores)
-    return log_beta(successes + PRIOR, failures + PRIOR) - log_beta(PRIOR, PRIOR)
-
-
-def _log_greatest(scores: Tally) -> float:
-    """Log-likelihood of the scores at their own mean."""
-    return sum(part * math.log(part / scores.weight) for part in _parts(scores) if part > 0.0)
+def _log_greatest(weight: float, total: float) -> float:
+    """Log-likelihood of scores at their own mean."""
+    successes = min(max(total, 0.0), weight)
+    failures = weight - successes
+    return (successes * math.log(successes / weight) if successes > 0.0 else 0.0) + (failures * math.log(failures / weight) if failures > 0.0 else 0.0)
 
 
 def log_beta(a: float, b: float) -> float:

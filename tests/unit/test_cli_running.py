@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
+from stream.cli.routes import tables_of
 from stream.cli.running import first_moved
 from stream.records import RoutingUpdate
 
@@ -28,3 +30,17 @@ def test_decision_that_draws_otherwise_has_moved() -> None:
     assert first_moved(before, {"code": update(a=0.3, b=0.7)}) == update(a=0.3, b=0.7)
     assert first_moved(before, {"code": update(a=0.6, b=0.3, c=0.1)}) is not None
     assert first_moved({}, before) == before["code"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("a is likely; no arm is proven best yet: a leads, but its draws speak 3.2 to 1 against b, where it takes 40 to 1", "code: 3 traces, no arm is proven best yet: a leads"),
+        ("", "code: 3 traces, no best arm is known yet"),
+    ],
+)
+def test_routes_say_how_far_off_a_best_arm_is(reason: str, shown: str) -> None:
+    """Whoever waits for the stopping rule reads it beside the shares, and not only in the record."""
+    (table,) = tables_of({"classes": {"code": {"count": 3, "arms": {}, "reason": reason}}})
+
+    assert str(table.title).startswith(shown)

@@ -17,7 +17,11 @@ from stream.routing.off_policy_draws import Columns, LoggedDraw, only
 
 
 def draw(arm: str, propensity: float, reward: float | None = None, *, among: tuple[str, ...] = ("a", "b"), query_class: str = "c", **known: float) -> LoggedDraw:
-    return LoggedDraw(query_class=query_class, arm=arm, propensity=propensity, candidates=among, reward=reward, **known)
+    return LoggedDraw(query_class=query_class, arm=arm, propensity=propensity, candidates=among, scores={} if reward is None else {"human": reward}, **known)
+
+
+def reward_of(one: LoggedDraw) -> float:
+    return one.scores["human"]
 
 
 def judged(draws: Iterable[LoggedDraw], target: dict[str, float]) -> Evaluation:
@@ -57,14 +61,14 @@ def test_doubly_robust_is_the_slow_way() -> None:
 
     def predicted(place: int, arm: str) -> float:
         others = [one for other, one in enumerate(log) if other % FOLDS != place % FOLDS]
-        overall = sum(one.reward or 0.0 for one in others) / len(others)
-        of_arm = [one.reward or 0.0 for one in others if one.arm == arm]
+        overall = sum(reward_of(one) for one in others) / len(others)
+        of_arm = [reward_of(one) for one in others if one.arm == arm]
         prior = (sum(of_arm) + PRIOR_WEIGHT * overall) / (len(of_arm) + PRIOR_WEIGHT)
-        here = [one.reward or 0.0 for one in others if one.arm == arm and one.query_class == log[place].query_class]
+        here = [reward_of(one) for one in others if one.arm == arm and one.query_class == log[place].query_class]
         return (sum(here) + PRIOR_WEIGHT * prior) / (len(here) + PRIOR_WEIGHT)
 
     terms = [
-        sum(share * predicted(place, arm) for arm, share in target.items()) + target[one.arm] / one.propensity * ((one.reward or 0.0) - predicted(place, one.arm))
+        sum(share * predicted(place, arm) for arm, share in target.items()) + target[one.arm] / one.propensity * (reward_of(one) - predicted(place, one.arm))
         for place, one in enumerate(log)
     ]
 
@@ -92,6 +96,13 @@ def test_only_rated_draws_are_estimated_and_their_share_is_said() -> None:
     assert (found.draws, found.reward.draws) == (4, 2)
 
 
+def test_unrated_draws_could_all_be_failures_or_successes() -> None:
+    """A half of the target's requests is rated, all good: at worst .5 of all are, at best 1."""
+    found = judged([draw("a", 1.0, 1.0), draw("a", 1.0)] * 20, only("a"))
+
+    assert found.reward.worst_case == pytest.approx((0.5, 1.0))
+
+
 def test_nothing_known_is_said_as_nothing() -> None:
     """An empty log, and a log without a single rating, give no number and no exception."""
     for log in ([], [draw("a", 0.5)] * 3, [draw("b", 0.5, 1.0)] * 3):
@@ -99,6 +110,15 @@ def test_nothing_known_is_said_as_nothing() -> None:
 
         assert found.reward.best is None
         assert not found.can_tell
+
+
+def test_other_sources_are_read_on_peoples_scale() -> None:
+    """A judge that says 1 where people say .5, twenty times: half of the difference is believed, so that its 1 alone counts .75."""
+    columns = Columns(calibrates=True)
+    for scores in [{"human": 0.5, "judge": 1.0}] * 20 + [{"judge": 1.0}]:
+        columns.add(LoggedDraw("c", "a", 1.0, scores=scores), only("a"))
+
+    assert columns.draws().reward[-2:] == pytest.approx([0.5, 0.75])
 
 
 # ---- when the logs cannot tell
@@ -235,7 +255,7 @@ def test_anytime_bounds_close_in() -> None:
 def test_whatever_was_logged_gives_numbers_within_bounds(log: list[tuple[str, float, float | None, float | None]], raw: list[float]) -> None:
     """Logs are anyone's: no combination may raise, or give a reward outside of [0, 1], or an interval without its estimate."""
     target = {arm: share / math.fsum(raw) for arm, share in zip("abc", raw, strict=True)}
-    found = judged([LoggedDraw("c", arm, propensity, ("a", "b", "c"), reward, cost) for arm, propensity, reward, cost in log], target)
+    found = judged([LoggedDraw("c", arm, propensity, ("a", "b", "c"), {} if reward is None else {"judge": reward}, cost) for arm, propensity, reward, cost in log], target)
 
     for estimate in found.reward.target.values():
         assert 0.0 <= estimate.interval[0] <= estimate.value <= estimate.interval[1] <= 1.0
