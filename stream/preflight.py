@@ -37,17 +37,16 @@ def check(settings: Settings) -> None:
 def doubts(settings: Settings, environment: Mapping[str, str]) -> list[str]:
     """Name what is set and does nothing, a sentence each."""
     said = [f"{name} is in the environment, but no setting has that name; `docs/operations.md` lists them all" for name in unknown_variables(environment)]
-    return said + [f"{name} is declared, but no policy holds it yet: it changes no draw" for name in unheld(settings)]
+    return said + [f"{name} is declared, but nothing reads it yet: a trace says itself what it cost" for name in unheld(settings)]
 
 
 def unheld(settings: Settings) -> list[str]:
-    """Name the ceilings and prices that are set.
+    """Name the prices that are declared: what a request cost is taken from its trace alone.
 
     Example:
         >>> from stream.settings import Settings
-        >>> unheld(Settings(max_cost_usd=0.01))
-        ['max_cost_usd']
+        >>> unheld(Settings(arms=[{"id": "m", "usd_per_million_input_tokens": 2.5}]))
+        ['usd_per_million_input_tokens']
     """
     prices = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
-    named = [name for name in ("max_cost_usd", "max_latency_s") if getattr(settings, name) is not None]
-    return named + [name for name in prices if any(getattr(arm, name) is not None for arm in settings.arms)]
+    return [name for name in prices if any(getattr(arm, name) is not None for arm in settings.arms)]

@@ -59,6 +59,10 @@ class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
     """Mean score of all traces, had all without one failed, and had all succeeded: whoever rates chooses what."""
     unresolved: int = 0
     """Decisions whose trace may still come in time; 0 where no decisions are published."""
+    score: float | None = None
+    """Mean reward less what the ceilings charge, which a contextual router starts from; none where the table alone is drawn from."""
+    floor: float = 0.0
+    """Probability that exploration gives it whatever a router knows of the request."""
 
 
 class RoutingUpdate(Record, frozen=True, kw_only=True):
@@ -75,6 +79,8 @@ class RoutingUpdate(Record, frozen=True, kw_only=True):
     exploration_share: float
     interval_method: str
     alpha: float
+    sharpness: float = 0.0
+    """Of inverse-gap weighting, where that is the policy: the greater, the less is explored."""
     best_arm: str | None
     reason: str
     """Why these probabilities, in one sentence."""

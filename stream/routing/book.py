@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 from stream.fold.pairs import PairRow
 from stream.reading.reward import QUALITY
 from stream.records import ANY_CLASS, PartitionStatistics
 from stream.routing.calibration import AS_GIVEN, REWARD_ALONE, Scales, calibrate
-from stream.routing.evidence import NO_SCORES, ClassEvidence, Tally, Weighed, class_evidence
-from stream.routing.merging import Ages, Merged, changes
+from stream.routing.ceilings import Account
+from stream.routing.evidence import ClassEvidence, class_evidence
+from stream.routing.merging import MS, NANO_USD, Ages, Change, Merged, changes
+from stream.routing.pools import Pool
 from stream.routing.settings import RoutingSettings
 
 
@@ -41,7 +44,7 @@ class Book:
     def __init__(self, settings: RoutingSettings, fold: str) -> None:
         self._settings, self._fold = settings, fold
         self._pages: dict[str, Page] = {}
-        self._pools: dict[str, Merged] = {}
+        self._pools: dict[str, Pool] = {}
         """What the classes make together that share evidence: all of them, or each tenant's."""
         self._stale: dict[tuple[str, int], None] = {}
         """An ordered set: classes and partitions whose newest statistics are not merged yet. Of many that follow each other only the last is."""
@@ -75,6 +78,10 @@ class Book:
         if self._settings.tenants_apart:
             return AS_GIVEN  # pairs are of all tenants: they would tell of one to another
         return calibrate([row for _, rows in self._pairs.values() for row in rows], ages.weight)
+
+    def use(self, settings: RoutingSettings) -> None:
+        """Read what is there by other settings."""
+        self._settings = settings
 
     @property
     def classes(self) -> set[str]:
@@ -121,6 +128,8 @@ class Book:
         pool = self._settings.pool_of(query_class)
         if all(self._settings.pool_of(name) != pool for name in self._pages):
             self._pools.pop(pool, None)
+        elif pool in self._pools:
+            self._pools[pool].drop(query_class)
 
     def catch_up(self, most: int | None = None) -> bool:
         """Merge what is not merged yet, or so many statistics of it; returns whether all is."""
@@ -130,14 +139,21 @@ class Book:
             self._pages[query_class].take(partition, self._settings.arm_fields)
             concerned.add(query_class)
         for query_class in concerned:
-            self._pooled(query_class).change(self._pages[query_class].merged.news())
+            self._pooled(query_class).take(query_class, self._pages[query_class].merged)
         return not self._stale
 
-    def _pooled(self, query_class: str) -> Merged:
+    def _pooled(self, query_class: str) -> Pool:
         """What a class adds to; the overflow of several tenants adds to nothing, since it is nobody's."""
         pool = self._settings.pool_of(query_class)
         is_nobodys = self._settings.tenants_apart and pool == ANY_CLASS
-        return Merged() if is_nobodys else self._pools.setdefault(pool, Merged())
+        return Pool() if is_nobodys else self._pools.setdefault(pool, Pool())
+
+    def add(self, query_class: str, changed: Iterable[Change], log_time_ms: int) -> None:
+        """Take what has changed in a class, for whoever keeps no totals of partitions."""
+        self.log_time_ms = max(self.log_time_ms, log_time_ms)
+        merged = self._pages.setdefault(query_class, Page()).merged
+        merged.change(changed)
+        self._pooled(query_class).take(query_class, merged)
 
     def evidence(self, query_class: str) -> ClassEvidence:
         """Make a class's evidence as of now, with what the others it shares evidence with say as its prior; `*` is all of those together.
@@ -146,14 +162,18 @@ class Book:
         """
         self.catch_up()
         ages, pool = self._ages_now(), self._settings.pool_of(query_class)
-        pooled = self._pools[pool].weighed(ages) if pool in self._pools else {}
+        everywhere = self._pools.get(pool, Pool())
+        pooled = everywhere.merged.weighed(ages)
         if query_class == pool:
             return class_evidence(query_class, pooled, self._settings, log_time_ms=self.log_time_ms, scales=ages.scales)
         page = self._pages.get(query_class)
         weighed = page.merged.weighed(ages) if page else {}
-        priors = {arm_id: _scores(everywhere).minus(_scores(weighed.get(arm_id))) for arm_id, everywhere in pooled.items()}
-        return class_evidence(query_class, weighed, self._settings, priors=priors, log_time_ms=self.log_time_ms, scales=ages.scales)
+        priors = everywhere.priors(weighed, pooled, ages, self._settings)
+        return class_evidence(query_class, weighed, self._settings, priors=priors, elsewhere=pooled, log_time_ms=self.log_time_ms, scales=ages.scales)
 
-
-def _scores(weighed: Weighed | None) -> Tally:
-    return weighed.scores if weighed else NO_SCORES
+    def accounts(self, pool: str) -> tuple[Account, Account]:
+        """What was spent above the ceilings of cost and of latency, in the classes of a pool together."""
+        settings, spent = self._settings, self._pools[pool].merged.spent if pool in self._pools else {}
+        cost = Account.of(spent, 0, settings.max_cost_usd / NANO_USD) if settings.max_cost_usd else Account()
+        latency = Account.of(spent, 2, settings.max_latency_s / MS) if settings.max_latency_s else Account()
+        return cost, latency

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from stream.records import Arm, ArmRouting, ArmState, RoutingUpdate
+from stream.routing.ceilings import NO_PRICES, Prices, charge
 from stream.routing.confidence import METHOD, judge
 from stream.routing.evidence import ArmEvidence, ClassEvidence
-from stream.routing.exploration import explore, is_exploring
+from stream.routing.exploration import explore, floors, is_exploring, is_overdrawn
 from stream.routing.overrides import Overrides
-from stream.routing.registry import Policy, policy_named
+from stream.routing.registry import Decided, Policy, policy_named
 from stream.routing.settings import RoutingSettings
 
 PINNED, FROZEN, WITHDRAWN = "pinned", "frozen", "withdrawn"
@@ -26,11 +29,13 @@ class Shares:
         policy: the policy's name, or `PINNED`, `FROZEN`, `WITHDRAWN`.
         probabilities: of each arm that may be drawn; they sum to 1, or are none where every arm is withdrawn.
         reason: why, in one clause.
+        decided: by the policy, where one did.
     """
 
     policy: str
     probabilities: Mapping[str, float]
     reason: str
+    decided: Decided | None = None
 
 
 def decide(
@@ -41,6 +46,7 @@ def decide(
     frozen: Mapping[str, float] | None = None,
     fold: str = "",
     version: tuple[int, int] = (0, 0),
+    prices: Prices = NO_PRICES,
 ) -> RoutingUpdate:
     """Decide for one class.
 
@@ -57,8 +63,9 @@ def decide(
         frozen: the probabilities to keep where the class is frozen; None where it had none yet: the policy then decides once.
         fold: the fold that the evidence comes from.
         version: of the update.
+        prices: that the ceilings are held by.
     """
-    evidence = with_pin(evidence, overrides.pin(evidence.query_class))
+    evidence = charge(with_pin(evidence, overrides.pin(evidence.query_class)), prices, settings)
     allowed = replace(evidence, arms=tuple(arm for arm in evidence.arms if not overrides.is_withdrawn(evidence.query_class, arm.arm)))
     shares = share_out(allowed, settings=settings, overrides=overrides, frozen=frozen)
     verdict = judge(allowed, settings.alpha)
@@ -68,12 +75,15 @@ def decide(
         policy=shares.policy,
         version=version,
         log_time_ms=evidence.log_time_ms,
+        lambda_cost=prices.cost / (settings.max_cost_usd or 1.0),
+        lambda_latency=prices.latency / (settings.max_latency_s or 1.0),
         exploration_share=_explored(shares.policy, settings),
         interval_method=METHOD,
         alpha=settings.alpha,
         best_arm=verdict.best_arm,
         reason=f"{shares.reason}; {verdict.reason}",
-        arms=tuple(_routing(arm, shares, verdict.intervals, settings) for arm in evidence.arms),
+        sharpness=shares.decided.sharpness if shares.decided else 0.0,
+        arms=_with_scores([_routing(arm, shares, verdict.intervals, settings) for arm in evidence.arms], allowed, shares.decided, settings),
         rollout=overrides.rollout(evidence.query_class),
     )
 
@@ -108,7 +118,7 @@ def _kept(allowed: ClassEvidence, frozen: Mapping[str, float] | None) -> dict[st
 def _by_policy(policy: Policy, allowed: ClassEvidence, settings: RoutingSettings) -> Shares:
     decided = policy.probabilities(allowed, settings)
     probabilities = explore(decided.probabilities, allowed, settings) if policy.explores else decided.probabilities
-    return Shares(policy=settings.policy, probabilities=probabilities, reason=decided.reason)
+    return Shares(policy=settings.policy, probabilities=probabilities, reason=decided.reason, decided=decided)
 
 
 def _explored(policy: str, settings: RoutingSettings) -> float:
@@ -134,6 +144,14 @@ def _routing(arm: ArmEvidence, shares: Shares, intervals: Mapping[str, Interval 
         worst_case=arm.worst_case,
         unresolved=arm.unresolved,
     )
+
+
+def _with_scores(arms: Sequence[ArmRouting], allowed: ClassEvidence, decided: Decided | None, settings: RoutingSettings) -> tuple[ArmRouting, ...]:
+    """Tell routers what the policy went by, where they may refine it."""
+    if decided is None or decided.scores is None or any(is_overdrawn(arm, allowed, settings) for arm in allowed.arms):
+        return tuple(arms)
+    scores, given = decided.scores, floors(allowed, settings)
+    return tuple(msgspec.structs.replace(arm, score=scores[arm.id], floor=given[arm.id]) if arm.id in scores else arm for arm in arms)
 
 
 def _state(arm: ArmEvidence, settings: RoutingSettings, *, withdrawn: bool) -> ArmState:

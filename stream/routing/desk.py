@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.records import ANY_CLASS, Override, PartitionStatistics, RoutingUpdate
+from stream.records import ANY_CLASS, Override, PartitionStatistics, PolicyParameters, RoutingUpdate
 from stream.routing.book import Book
+from stream.routing.contextual import ContextualModel
 from stream.routing.decision import decide, has_moved, has_new_evidence
 from stream.routing.evidence import ClassEvidence
 from stream.routing.explanation import Explanation, explain
@@ -18,6 +19,7 @@ from stream.routing.overrides import Overrides
 from stream.routing.registry import policy_named
 from stream.routing.settings import RoutingSettings
 from stream.routing.state import RoutingState
+from stream.routing.treasury import Treasury
 
 CLASSES_PER_CALL = 32
 """Classes decided at one call: some 30 ms of work at 71 arms each, so that an event loop stays responsive."""
@@ -102,6 +104,8 @@ class RoutingDesk:
         self._on_topic: set[str] = set()
         self._gone: set[str] = set()
         self._greatest_epoch = state.epoch
+        self._model = ContextualModel()
+        self._treasury = Treasury(settings, self._book, state.prices)
 
     # ---- the owner's epoch
 
@@ -133,6 +137,7 @@ class RoutingDesk:
     def learn(self, statistics: PartitionStatistics) -> None:
         """Take a partition's running total; of one fold, partition and class the highest offset wins, another fold's is ignored."""
         if self._book.learn(statistics):
+            self._treasury.take_note()
             self._touch(statistics.query_class)
 
     def forget_class(self, key: str) -> None:
@@ -149,6 +154,14 @@ class RoutingDesk:
             for name in [concerned, *self._places] if self._is_pool(concerned) else [concerned]:
                 self._touch(name)
                 self._places[name].considered_s = -math.inf  # an operator's word does not wait for the pace of evidence
+
+    def saw_parameters(self, parameters: PolicyParameters) -> None:
+        """Take a policy's parameters, which say how routers will refine what is decided here.
+
+        Raises:
+            msgspec.ValidationError, ValueError: they are malformed.
+        """
+        self._model = ContextualModel.of(parameters) or self._model
 
     def saw_update(self, update: RoutingUpdate | None, key: str) -> None:
         """Take what stands on `eddy.routing`; a foreign, older update (or tombstone) after ours makes ours due again."""
@@ -204,8 +217,17 @@ class RoutingDesk:
         """
         if self.superseded_by is not None or not self.catch_up():
             return []
+        self._charge_anew(now_s)
         ready = sorted(self._ready(now_s), key=lambda name: self._places[name].considered_s)
         return [update for name in ready[:limit] if (update := self._reconsider(name, now_s))]
+
+    def _charge_anew(self, now_s: float) -> None:
+        """Move the prices of what is under a ceiling; the classes that they have moved for are due."""
+        pools = self._treasury.look(now_s)
+        self._state = msgspec.structs.replace(self._state, prices=self._treasury.prices)
+        for name in [name for name in self._places if pools and self._settings.pool_of(name) in pools]:
+            self._places[name].has_changed = True
+            self._stirred.add(name)
 
     def _ready(self, now_s: float) -> Iterator[str]:
         names: Collection[str] = self._stirred
@@ -247,7 +269,8 @@ class RoutingDesk:
 
     def _decide(self, evidence: ClassEvidence) -> RoutingUpdate:
         frozen = self._frozen(evidence.query_class)
-        update = decide(evidence, settings=self._settings, overrides=self._overrides, frozen=frozen, fold=self._fold)
+        update = decide(evidence, settings=self._settings, overrides=self._overrides, frozen=frozen, fold=self._fold, prices=self._treasury.of(evidence.query_class))
+        self._treasury.expect(evidence, update, self._model)
         self._keep_frozen(evidence.query_class, update)
         return update
 
@@ -280,6 +303,7 @@ class RoutingDesk:
         gone, self._gone = self._gone, set()
         for name in gone - {ANY_CLASS}:
             self._places.pop(name, None)
+            self._treasury.forget(name)
             self._stirred.discard(name)
             self._book.drop(name)
         found = sorted(gone & self._on_topic)
@@ -291,5 +315,6 @@ class RoutingDesk:
     def explain(self, query_class: str) -> Explanation:
         """Say why a class is routed as it is, from the evidence as it stands now."""
         evidence, frozen = self._book.evidence(query_class), self._frozen(query_class)
-        update = decide(evidence, settings=self._settings, overrides=self._overrides, frozen=frozen, fold=self._fold, version=self._state.version)
+        version, prices = self._state.version, self._treasury.of(query_class)
+        update = decide(evidence, settings=self._settings, overrides=self._overrides, frozen=frozen, fold=self._fold, version=version, prices=prices)
         return explain(update, evidence, settings=self._settings, overrides=self._overrides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stream.routing.evidence import ArmEvidence, ClassEvidence
-from stream.routing.heuristic import cold_start, is_cold, to_the_greatest
+from stream.routing.heuristic import charged, cold_start, is_cold, to_the_greatest
 from stream.routing.registry import Decided
 from stream.routing.settings import RoutingSettings
 
@@ -19,11 +19,11 @@ class EpsilonGreedy:
 
     def probabilities(self, evidence: ClassEvidence, settings: RoutingSettings) -> Decided:
         """Divide the draws."""
-        means = {arm.id: smoothed_mean(arm) for arm in evidence.arms}
+        means = {arm.id: smoothed_mean(arm) - arm.toll for arm in evidence.arms}
         shares, best = to_the_greatest(means)
         if is_cold(evidence, settings):
             return cold_start(evidence, settings, shares)
-        return Decided(probabilities=shares, reason=f"{best} has the best mean, {max(means.values()):.3f}")
+        return Decided(probabilities=shares, reason=f"{best} has the best mean{charged(evidence)}, {max(means.values()):.3f}")
 
 
 def smoothed_mean(arm: ArmEvidence) -> float:

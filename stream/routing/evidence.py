@@ -14,6 +14,8 @@ from stream.routing.settings import RoutingSettings
 SOURCES = ("human", "judge", "program", "outcome", "reward")
 """Where scores come from. The last one is a reward other than quality; where there is one, the others do not count."""
 NO_SOURCE = (0,) * len(SOURCES)
+RECENT_ELSEWHERE = 3.0
+"""Traces that the cost and the latency of an arm in all classes weigh in one class."""
 
 
 class Tally(NamedTuple):
@@ -54,6 +56,11 @@ class Quantity(NamedTuple):
     weight: float = 0.0
     total: float = 0.0
 
+    def plus(self, other: Quantity, most: float) -> Quantity:
+        """Both together, the other weighing no more than `most` traces."""
+        share = min(1.0, most / other.weight) if other.weight > 0 else 0.0
+        return Quantity(self.weight + share * other.weight, self.total + share * other.total)
+
     @property
     def mean(self) -> float | None:
         """Mean over the traces where it is known, or None where it never is."""
@@ -79,6 +86,13 @@ class ArmEvidence:
         cost_usd: dollars a trace.
         latency_s: seconds a trace.
         unresolved: decisions whose trace may still come in time.
+        recent_cost_usd: dollars a trace of late, of the arm's traces in all classes where this class has few.
+        recent_latency_s: seconds a trace, likewise.
+        uses: cost and latency that a request is expected to take, as multiples of their ceilings; 0 where there is none.
+        burden: the greater of both.
+        toll: reward that the ceilings charge a request with.
+        changed_s: log time, in epoch seconds, at which its rewards changed; scores from before are left out. None: never.
+        rated_since_change: scored traces since then; None: all.
         confounded_cap: most that `confounded` weighs, in traces.
         believed: what the arm is judged by: its draws, and the others with capped weight.
     """
@@ -96,6 +110,13 @@ class ArmEvidence:
     cost_usd: Quantity = UNKNOWN
     latency_s: Quantity = UNKNOWN
     unresolved: int = 0
+    recent_cost_usd: Quantity = UNKNOWN
+    recent_latency_s: Quantity = UNKNOWN
+    uses: tuple[float, float] = (0.0, 0.0)
+    burden: float = 0.0
+    toll: float = 0.0
+    rated_since_change: int | None = None
+    changed_s: int | None = None
     confounded_cap: float = math.inf
     believed: Tally = field(init=False, compare=False, repr=False)
 
@@ -163,19 +184,29 @@ class ClassEvidence:
 
 
 class Weighed(NamedTuple):
-    """What the kept buckets of one routed arm come to: scores, cost and latency weighted by age, all else counted."""
+    """What the kept buckets of one routed arm come to: scores, cost and latency weighted by age, all else counted.
+
+    Attributes:
+        recent_cost_usd: as `cost_usd`, each trace weighted by how many newer ones there are.
+        recent_latency_s: as `latency_s`, likewise.
+        changed_s: see `ArmEvidence`.
+    """
 
     arm: Arm
     drawn: Tally = NO_SCORES
     confounded: Tally = NO_SCORES
     cost_usd: Quantity = UNKNOWN
     latency_s: Quantity = UNKNOWN
+    recent_cost_usd: Quantity = UNKNOWN
+    recent_latency_s: Quantity = UNKNOWN
     graded: bool = False
     traces: int = 0
     drawn_traces: int = 0
     by_source: tuple[int, ...] = NO_SOURCE
     score_total: float = 0.0
     unresolved: int = 0
+    rated_since_change: int = 0
+    changed_s: int | None = None
 
     @property
     def scores(self) -> Tally:
@@ -189,23 +220,35 @@ def class_evidence(
     settings: RoutingSettings,
     *,
     priors: Mapping[str, Tally] | None = None,
+    elsewhere: Mapping[str, Weighed] | None = None,
     log_time_ms: int = 0,
     scales: Scales = AS_GIVEN,
 ) -> ClassEvidence:
-    """Make a class's evidence out of its merged sums; arms that need no trace are there without any."""
+    """Make a class's evidence out of its merged sums; arms that need no trace are there without any.
+
+    Args:
+        query_class: its name.
+        weighed: its arms' sums, by arm id.
+        settings: of routing.
+        priors: what other classes say of the arms' scores.
+        elsewhere: the arms' sums over all classes, for what they cost and how long they take.
+        log_time_ms: the greatest that is known.
+        scales: on which the sums were read.
+    """
     known = {arm.id: Weighed(arm) for arm in settings.known_arms} | dict(weighed)
-    priors = priors or {}
-    arms = tuple(_arm_evidence(arm_id, known[arm_id], priors.get(arm_id, NO_SCORES), settings) for arm_id in sorted(known))
+    priors, elsewhere = priors or {}, elsewhere or {}
+    arms = tuple(_arm_evidence(arm_id, known[arm_id], priors.get(arm_id, NO_SCORES), elsewhere.get(arm_id), settings) for arm_id in sorted(known))
     return ClassEvidence(query_class=query_class, arms=arms, log_time_ms=log_time_ms, scales=scales)
 
 
-def _arm_evidence(arm_id: str, weighed: Weighed, prior: Tally, settings: RoutingSettings) -> ArmEvidence:
+def _arm_evidence(arm_id: str, weighed: Weighed, prior: Tally, elsewhere: Weighed | None, settings: RoutingSettings) -> ArmEvidence:
+    everywhere = elsewhere or weighed
     return ArmEvidence(
         arm=weighed.arm,
         id=arm_id,
         drawn=weighed.drawn,
         confounded=weighed.confounded,
-        prior=prior.capped(settings.pooled_cap),
+        prior=prior,
         graded=weighed.graded,
         count=weighed.traces,
         drawn_count=weighed.drawn_traces,
@@ -214,5 +257,9 @@ def _arm_evidence(arm_id: str, weighed: Weighed, prior: Tally, settings: Routing
         cost_usd=weighed.cost_usd,
         latency_s=weighed.latency_s,
         unresolved=weighed.unresolved,
+        recent_cost_usd=weighed.recent_cost_usd.plus(everywhere.recent_cost_usd, RECENT_ELSEWHERE),
+        recent_latency_s=weighed.recent_latency_s.plus(everywhere.recent_latency_s, RECENT_ELSEWHERE),
+        rated_since_change=weighed.rated_since_change,
+        changed_s=weighed.changed_s,
         confounded_cap=settings.confounded_cap,
     )

@@ -12,8 +12,9 @@ UNRATED_PATIENCE = 10
 
 
 def is_exploring(arm: ArmEvidence, settings: RoutingSettings) -> bool:
-    """Whether the arm has fewer scored traces than it needs to count as explored."""
-    return arm.rated_count < settings.min_evidence
+    """Whether the arm has fewer scored traces, since its rewards last changed, than it needs to count as explored."""
+    rated = arm.rated_count if arm.rated_since_change is None else arm.rated_since_change
+    return rated < settings.min_evidence
 
 
 def is_overdrawn(arm: ArmEvidence, evidence: ClassEvidence, settings: RoutingSettings) -> bool:
@@ -25,10 +26,11 @@ def is_overdrawn(arm: ArmEvidence, evidence: ClassEvidence, settings: RoutingSet
 
 
 def explore(shares: Mapping[str, float], evidence: ClassEvidence, settings: RoutingSettings) -> dict[str, float]:
-    """Give the exploration share, half to all arms alike, half to those that still have to be explored.
+    """Give the exploration share, half to all arms alike, half to those that still have to be explored as long as there are any.
 
     With exploration share e, k arms and n of them to be explored, no arm is below e / 2k, and one to be explored is at
-    least at e / 2n: it has its evidence after about 2n · min_evidence / e requests at most, if its traces are scored.
+    least at e / 2n: it has its evidence after about 2n · min_evidence / e requests at most, if its traces are scored. An arm that
+    is expected to use up several times a ceiling gets as many times less, so that exploring costs a share e of the ceiling at most.
 
     An arm that is overdrawn has no part in it, as long as another is not; and while it has to be explored its share by the
     policy goes down as its unresolved decisions go up. One that has its evidence is judged by that, however busy it is.
@@ -38,14 +40,20 @@ def explore(shares: Mapping[str, float], evidence: ClassEvidence, settings: Rout
         evidence: of the class.
         settings: of routing.
     """
-    overdrawn = {arm.id for arm in evidence.arms if is_overdrawn(arm, evidence, settings)}
-    every = shares.keys() - overdrawn or set(shares)
-    wanted = {arm.id for arm in evidence.arms if arm.id in every and _is_favoured(arm, settings)} or every
-    held = {arm.id: settings.max_unresolved / arm.unresolved for arm in evidence.arms if arm.id in overdrawn and is_exploring(arm, settings)}
+    held = {arm.id: settings.max_unresolved / arm.unresolved for arm in evidence.arms if is_overdrawn(arm, evidence, settings) and is_exploring(arm, settings)}
     leading = {arm_id: share * held.get(arm_id, 1.0) for arm_id, share in shares.items()}
-    total, half = sum(leading.values()), settings.exploration_share / 2
-    parts = {arm_id: half * (arm_id in every) / len(every) + half * (arm_id in wanted) / len(wanted) for arm_id in shares}
-    return {arm_id: (1 - settings.exploration_share) * share / total + parts[arm_id] for arm_id, share in leading.items()}
+    given = floors(evidence, settings)
+    left = (1.0 - sum(given.values())) / sum(leading.values())
+    return {arm_id: left * share + given[arm_id] for arm_id, share in leading.items()}
+
+
+def floors(evidence: ClassEvidence, settings: RoutingSettings) -> dict[str, float]:
+    """What exploration gives every arm, whatever the policy does."""
+    every = {arm.id for arm in evidence.arms if not is_overdrawn(arm, evidence, settings)} or {arm.id for arm in evidence.arms}
+    wanted = {arm.id for arm in evidence.arms if arm.id in every and _is_favoured(arm, settings)}
+    half = settings.exploration_share / 2
+    parts = {arm.id: half * (arm.id in every) / len(every) + half * (arm.id in wanted) / max(len(wanted), 1) for arm in evidence.arms}
+    return {arm.id: parts[arm.id] / max(arm.burden, 1.0) for arm in evidence.arms}
 
 
 def _is_favoured(arm: ArmEvidence, settings: RoutingSettings) -> bool:

@@ -54,8 +54,8 @@ def default_arm(evidence: ClassEvidence, settings: RoutingSettings) -> str | Non
 
 def leading_arm(evidence: ClassEvidence, settings: RoutingSettings) -> str | None:
     """The default arm, else the arm with the best mean known; None where there is neither."""
-    means = {arm.id: arm.believed.plus(arm.prior).mean for arm in evidence.arms}
-    known = {arm_id: mean for arm_id, mean in means.items() if mean is not None}
+    means = {arm: arm.believed.plus(arm.prior).mean for arm in evidence.arms}
+    known = {arm.id: mean - arm.toll for arm, mean in means.items() if mean is not None}
     return default_arm(evidence, settings) or (min(known, key=lambda arm_id: (-known[arm_id], arm_id)) if known else None)
 
 
@@ -63,6 +63,11 @@ def shared(evidence: ClassEvidence, leader: str | None, lead: float) -> dict[str
     """Give the leader its share and every arm an equal part of the rest."""
     equal = (1.0 - (lead if leader else 0.0)) / len(evidence.arms)
     return {arm.id: equal + (lead if arm.id == leader else 0.0) for arm in evidence.arms}
+
+
+def charged(evidence: ClassEvidence) -> str:
+    """Say that means are less what the ceilings charge, where they do."""
+    return ", its charge taken off" if any(arm.toll for arm in evidence.arms) else ""
 
 
 def to_the_greatest(values: Mapping[str, float]) -> tuple[dict[str, float], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stream.routing.evidence import ClassEvidence
-from stream.routing.heuristic import Heuristic, shared
+from stream.routing.heuristic import Heuristic, charged, shared
 from stream.routing.registry import Decided
 from stream.routing.settings import RoutingSettings
 
@@ -18,5 +18,5 @@ class Learned:
         enough = [arm for arm in evidence.arms if arm.rated_count >= settings.min_evidence and arm.believed.mean is not None]
         if not enough:
             return Heuristic().probabilities(evidence, settings)
-        best = min(enough, key=lambda arm: (-(arm.believed.mean or 0.0), arm.id))
-        return Decided(probabilities=shared(evidence, best.id, 1.0), reason=f"{best.id} has the best mean, {best.believed.mean:.3f}")
+        best = min(enough, key=lambda arm: (arm.toll - (arm.believed.mean or 0.0), arm.id))
+        return Decided(probabilities=shared(evidence, best.id, 1.0), reason=f"{best.id} has the best mean{charged(evidence)}, {(best.believed.mean or 0.0) - best.toll:.3f}")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
-from math import fsum
+from itertools import chain
+from math import fsum, log
 from operator import add, mul, sub
 from typing import NamedTuple, TypeAlias
 
 from stream.fold.totals import MICRO, MINUTE_S, WIDTHS_S, Sum
 from stream.records import OVERFLOW, Arm, PartitionStatistics
 from stream.routing.calibration import AS_GIVEN, Scales
+from stream.routing.drift import Span, changed_since
 from stream.routing.evidence import NO_SCORES, Quantity, Tally, Weighed
 from stream.routing.settings import project
 
@@ -32,6 +34,12 @@ Change: TypeAlias = tuple[str, Arm, Iterable[Row], Iterable[Row]]
 """Id and routed fields of an arm, rows that are gone, rows that have come."""
 _KEY = 3
 """Columns of a row that name its bucket."""
+SPENT = (int(Sum.COST_KNOWN), int(Sum.COST_NANO_USD), int(Sum.LATENCY_KNOWN), int(Sum.LATENCY_MS))
+NOTHING = (0, 0, 0, 0)
+RECENT_TRACES = 10.0
+"""Traces of an arm after which a cost or a latency counts half in what it is expected to be: prices change at once, and few traces show it."""
+FORGOTTEN = 8
+"""So many times `RECENT_TRACES` ago, a cost counts for nothing."""
 
 
 class Ages:
@@ -107,7 +115,7 @@ class ArmBuckets:
         told: the same as they were at the last call of `news`.
     """
 
-    __slots__ = ("_ages", "_weighed", "arm", "sums", "told")
+    __slots__ = ("_ages", "_changed_s", "_looked_s", "_weighed", "arm", "sums", "told")
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
@@ -115,10 +123,15 @@ class ArmBuckets:
         self.told: dict[Bucket, Sums] = {}
         self._ages: Ages | None = None
         self._weighed: Weighed | None = None
+        self._looked_s: int | None = None
+        self._changed_s: int | None = None
 
     def change(self, gone: Iterable[Row], come: Iterable[Row]) -> None:
         """Take rows out, and add others."""
         self._ages, sums = None, self.sums
+        gone, come = list(gone), list(come)
+        if self._looked_s is not None and any(row[1] < self._looked_s - MINUTE_S for row in chain(gone, come)):
+            self._looked_s = None
         for row in come:
             bucket = row[:_KEY]
             there = sums.get(bucket)
@@ -142,24 +155,47 @@ class ArmBuckets:
     def weighed(self, ages: Ages) -> Weighed | None:
         """What the buckets that are not retired come to at a moment; None where there are none."""
         if self._ages is not ages:
-            self._ages, self._weighed = ages, weigh(self.arm, self.sums, ages)
+            self._ages, self._weighed = ages, weigh(self.arm, self.sums, ages, changed_s=self._drift(ages))
         return self._weighed
+
+    def _drift(self, ages: Ages) -> int | None:
+        """Since when the mean is what it is, by the minutes that are over."""
+        if self._looked_s != ages.moment_s:
+            self._looked_s, self._changed_s = ages.moment_s, changed_since(_spans(self.sums, ages))
+        return self._changed_s
 
 
 class Merged:
-    """Totals of several partitions, or classes, together: by routed arm."""
+    """Totals of several partitions, or classes, together: by routed arm.
+
+    Attributes:
+        spent: over all arms, by bucket of time: what is in `SPENT`.
+    """
 
     def __init__(self) -> None:
         self._arms: dict[str, ArmBuckets] = {}
         self._changed: set[str] = set()
+        self.spent: dict[Bucket, Sums] = {}
 
     def change(self, changes: Iterable[Change]) -> None:
         """Take rows out, and add others."""
-        for arm_id, arm, gone, come in changes:
+        for arm_id, arm, left, arrived in changes:
+            gone, come = list(left), list(arrived)
             if (buckets := self._arms.get(arm_id)) is None:
                 buckets = self._arms[arm_id] = ArmBuckets(arm)
             buckets.change(gone, come)
             self._changed.add(arm_id)
+            self._spend(gone, sub)
+            self._spend(come, add)
+
+    def _spend(self, rows: Iterable[Row], by: Callable[[int, int], int]) -> None:
+        for row in rows:
+            bucket, amounts = (row[0], row[1], 0), tuple(row[_KEY + place] for place in SPENT)
+            left = tuple(map(by, self.spent.get(bucket, NOTHING), amounts))
+            if any(left):
+                self.spent[bucket] = left
+            else:
+                self.spent.pop(bucket, None)
 
     def news(self) -> Iterator[Change]:
         """What has changed since the last call: of many totals, only what they left behind."""
@@ -210,9 +246,10 @@ class _Part(NamedTuple):
     columns: list[tuple[int, ...]]
 
     @classmethod
-    def of(cls, buckets: Mapping[Bucket, Sums], weigh: Callable[[int, int], float | None], *, drawn: int) -> _Part:
-        """Take the buckets that have a weight, of what was drawn or of what was not."""
-        kept = [(weight, sums) for (width_s, start_s, is_drawn), sums in buckets.items() if is_drawn == drawn and (weight := weigh(width_s, start_s)) is not None]
+    def of(cls, buckets: Mapping[Bucket, Sums], weigh: Callable[[int, int], float | None], *, drawn: int, since_s: int = 0) -> _Part:
+        """Take the buckets that have a weight, of what was drawn or of what was not, from a time on."""
+        chosen = [(width_s, start_s, sums) for (width_s, start_s, is_drawn), sums in buckets.items() if is_drawn == drawn and start_s >= since_s]
+        kept = [(weight, sums) for width_s, start_s, sums in chosen if (weight := weigh(width_s, start_s)) is not None]
         return cls([weight for weight, _ in kept], list(zip(*(sums for _, sums in kept), strict=True)))
 
     def dot(self, *places: int) -> float:
@@ -244,10 +281,11 @@ class _Part(NamedTuple):
         return self.total(*(place + 2 for place, _ in scales)) != self.total(*(place + 1 for place, _ in scales)) * MICRO
 
 
-def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | None:
-    """Sum the buckets of an arm that are not retired; None where there are none."""
+def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages, *, changed_s: int | None = None) -> Weighed | None:
+    """Sum the buckets of an arm that are not retired, scores since its mean changed; None where there are none."""
     undrawn, drawn = (_Part.of(buckets, ages.weight, drawn=drawn) for drawn in (0, 1))
     judged = [_Part.of(buckets, ages.score_weight, drawn=drawn) for drawn in (0, 1)] if ages.rating_delay_s else [undrawn, drawn]
+    since = judged if changed_s is None else [_Part.of(buckets, ages.score_weight, drawn=drawn, since_s=changed_s) for drawn in (0, 1)]
     parts = [part for part in (undrawn, drawn) if part.weights]
     if not parts:
         return None
@@ -257,11 +295,11 @@ def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | Non
 
     scales = ages.scales
     counted = {place for place, _ in scales}
-
+    newest = sorted(buckets, key=_by_age)
     return Weighed(
         arm=arm,
-        drawn=judged[1].scores(scales) if judged[1].weights else NO_SCORES,
-        confounded=judged[0].scores(scales) if judged[0].weights else NO_SCORES,
+        drawn=since[1].scores(scales) if since[1].weights else NO_SCORES,
+        confounded=since[0].scores(scales) if since[0].weights else NO_SCORES,
         cost_usd=Quantity(dot(Sum.COST_KNOWN), dot(Sum.COST_NANO_USD) * NANO_USD),
         latency_s=Quantity(dot(Sum.LATENCY_KNOWN), dot(Sum.LATENCY_MS) * MS),
         graded=any(part.is_graded(scales) for part in judged),
@@ -270,4 +308,44 @@ def weigh(arm: Arm, buckets: Mapping[Bucket, Sums], ages: Ages) -> Weighed | Non
         by_source=tuple(sum(part.total(place) for part in judged) if place in counted else 0 for place in BY_SOURCE),
         score_total=fsum(part.score_total(scales) for part in judged),
         unresolved=sum(part.total(Sum.UNRESOLVED) for part in parts),
+        recent_cost_usd=_recent(buckets, newest, Sum.COST_KNOWN, NANO_USD),
+        recent_latency_s=_recent(buckets, newest, Sum.LATENCY_KNOWN, MS),
+        rated_since_change=sum(part.total(*counted) for part in since),
+        changed_s=changed_s,
     )
+
+
+def _spans(buckets: Mapping[Bucket, Sums], ages: Ages) -> list[Span]:
+    """The scores of an arm by time, whoever drew it, without those of the minute that is not over."""
+    spans: dict[int, Span] = {}
+    for (width_s, start_s, _), sums in buckets.items():
+        weight = sum(sums[place] for place, _ in ages.scales)
+        if weight and start_s < ages.moment_s - MINUTE_S and ages.score_weight(width_s, start_s) is not None:
+            there = spans.get(start_s, Span(start_s, 0.0, 0.0))
+            total = fsum(line.of(sums[place], sums[place + 1] / MICRO, 0.0)[1] for place, line in ages.scales if sums[place])
+            spans[start_s] = Span(start_s, there.weight + weight, there.total + total)
+    return [spans[start_s] for start_s in sorted(spans)]
+
+
+def _by_age(bucket: Bucket) -> tuple[int, Bucket]:
+    return -bucket[1], bucket
+
+
+def _recent(buckets: Mapping[Bucket, Sums], newest: Sequence[Bucket], known: int, unit: float) -> Quantity:
+    """Mean cost (or latency) of an arm of late: each trace weighted by how many newer ones there are."""
+    newer, weights, totals = 0, [], []
+    for bucket in newest:
+        count = buckets[bucket][known]
+        if count:
+            weight = _halved(newer) - _halved(newer + count)
+            weights.append(weight)
+            totals.append(weight * buckets[bucket][known + 1] / count)
+            newer += count
+        if newer > FORGOTTEN * RECENT_TRACES:
+            break
+    scale = RECENT_TRACES / log(2.0)  # the first trace weighs about one
+    return Quantity(scale * fsum(weights), scale * fsum(totals) * unit)
+
+
+def _halved(newer: int) -> float:
+    return float(2.0 ** -(newer / RECENT_TRACES))

@@ -17,6 +17,9 @@ UNIFORM_VARIANCE = 1 / 12
 VARIANCE_WEIGHT = 2.0
 """Traces that the assumed variance of a graded score counts as: two, so that the first equal scores do not look certain."""
 
+SHIFT = 2.0**-10
+"""Distances are multiples of a thousandth of the range of rewards, so that few different ones come up and quadrature finds its rows again."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
@@ -57,6 +60,10 @@ class Posterior(Protocol):
     def support(self) -> tuple[float, float]:
         """Where all but `TAIL` of it lies."""
 
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        """Points other than 0 and 1 at which its density may jump."""
+
     def densities(self, grid: Grid) -> list[float]:
         """The density at every point of the grid; zero outside of where the distribution lives."""
 
@@ -72,6 +79,11 @@ class Beta:
 
     a: float
     b: float
+
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        """None but 0 and 1."""
+        return ()
 
     @property
     def deviation(self) -> float:
@@ -124,6 +136,11 @@ class Normal:
     deviation: float
 
     @property
+    def jumps(self) -> tuple[float, ...]:
+        """None."""
+        return ()
+
+    @property
     def support(self) -> tuple[float, float]:
         """Where all but `TAIL` of it lies: exp(-z²/2) bounds either tail."""
         reach = self.deviation * math.sqrt(2 * TAIL)
@@ -135,6 +152,46 @@ class Normal:
         scale = 1.0 / (self.deviation * math.sqrt(2 * math.pi))
         exp = math.exp
         return [scale * exp(-rate * (x - mean) ** 2) for x in grid.points]
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """Another distribution, moved.
+
+    Example:
+        >>> moved = Shifted(Beta(1.0, 3.0), -0.25)
+        >>> moved.support[1] <= 0.75, round(moved.densities(Grid.at([0.25]))[0], 9)
+        (True, 0.75)
+    """
+
+    of: Beta | Normal
+    distance: float
+
+    @classmethod
+    def by(cls, of: Beta | Normal, distance: float) -> Beta | Normal | Shifted:
+        """Move a distribution by about so much: to a multiple of `SHIFT`."""
+        steps = round(distance / SHIFT)
+        return cls(of, steps * SHIFT) if steps else of
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation."""
+        return self.of.deviation
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Where all but `TAIL` of it lies."""
+        low, high = self.of.support
+        return low + self.distance, high + self.distance
+
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        """Where its density may jump, or bend sharply: the ends of [0, 1], moved, that it reaches."""
+        return tuple(end + self.distance for end, reached in zip((0.0, 1.0), self.of.support, strict=True) if reached == end)
+
+    def densities(self, grid: Grid) -> list[float]:
+        """The density at every point of the grid."""
+        return self.of.densities(Grid.at([x - self.distance for x in grid.points]))
 
 
 def posterior(arm: ArmEvidence) -> Beta | Normal:

@@ -97,7 +97,8 @@ def _shares(counts: Counter[Posterior]) -> dict[Posterior, float]:
     """The integral of each different posterior, up to a common factor: ∫ f_i Π_{j≠i} F_j as ∫ (f_i / F_i) Π_j F_j."""
     if len(counts) == 1:
         return dict.fromkeys(counts, 1.0)
-    grid, product = _grid(tuple(panel_edges([_outline(posterior) for posterior in counts])))
+    edges = panel_edges([_outline(posterior) for posterior in counts])
+    grid, product = _grid(tuple(_cut(edges, {jump for posterior in counts for jump in posterior.jumps})))
     rows = {posterior: _row(posterior, grid) for posterior in counts}
     for posterior, count in counts.items():
         below = rows[posterior].below
@@ -165,6 +166,11 @@ def _graded(edges: list[float]) -> list[float]:
         width = 1.0 - edges[-2]
         edges = [*edges[:-1], *(1.0 - width * cut for cut in GRADING), 1.0]
     return edges
+
+
+def _cut(edges: list[float], jumps: set[float]) -> list[float]:
+    """Let panels end where a density jumps."""
+    return sorted({*edges, *(jump for jump in jumps if edges[0] < jump < edges[-1])}) if jumps else edges
 
 
 @lru_cache(maxsize=256)

@@ -19,10 +19,15 @@ class Decided:
     Attributes:
         probabilities: share of draws of each arm, in [0, 1], summing to 1; before the exploration share.
         reason: why, in one clause.
+        scores: of each arm its mean reward less what the ceilings charge, where inverse-gap weighting of these gave the probabilities:
+            a router that knows more of a request may then do it again.
+        sharpness: that it was done with.
     """
 
     probabilities: Mapping[str, float]
     reason: str
+    scores: Mapping[str, float] | None = None
+    sharpness: float = 0.0
 
 
 class Policy(Protocol):
@@ -41,12 +46,21 @@ def policies() -> Mapping[str, Policy]:
     """Every policy by its name, in the order of the documentation."""
     from stream.routing.epsilon_greedy import EpsilonGreedy
     from stream.routing.heuristic import Heuristic
+    from stream.routing.inverse_gap import InverseGap
     from stream.routing.learned import Learned
     from stream.routing.static import Static
     from stream.routing.thompson import Thompson
     from stream.routing.ucb import UpperConfidence
 
-    return {"thompson": Thompson(), "epsilon_greedy": EpsilonGreedy(), "ucb": UpperConfidence(), "learned": Learned(), "heuristic": Heuristic(), "static": Static()}
+    return {
+        "thompson": Thompson(),
+        "contextual": InverseGap(),
+        "epsilon_greedy": EpsilonGreedy(),
+        "ucb": UpperConfidence(),
+        "learned": Learned(),
+        "heuristic": Heuristic(),
+        "static": Static(),
+    }
 
 
 def policy_named(name: str) -> Policy:

@@ -32,11 +32,12 @@ class RoutingSettings:
         max_staleness_s: greatest age of a published update.
         confounded_cap: most that traces which no router drew weigh together in one arm, in traces. At 20, a bias of .1 in
             them is down to .02 after eighty draws (20 / (20 + 80) of it is left), and a difference of .3 still shows.
-        pooled_cap: most that an arm's traces in other classes weigh, in traces: as many as the evidence of a class needs to lead.
-            Replaying three public sets, 4 to 40 gained 1 to 5 points of mean reward over 0, and differed among each other by 1.
         max_unresolved: decisions waiting for their trace beyond which an arm gets no more exploring draws in a class; 0 for no limit.
         rating_delay_s: age, in seconds of log time, before which a trace's score counts for no arm.
         merged_s: least age, in seconds, of what is in a bucket of an hour, and of a day.
+        pooled_cap: most that an arm's traces in other classes weigh, in traces; how much they do is estimated (`stream.routing.pooling`).
+        max_cost_usd: ceiling of the mean cost of a request, in dollars, or None.
+        max_latency_s: ceiling of the mean latency of a request, in seconds, or None.
         move: change of a probability that is worth an update of its own.
         tenants_apart: whether what one tenant's traces say never counts for another.
         reward: name of the reward that arms are judged by; another than `quality` is summed apart, and alone counts.
@@ -47,17 +48,19 @@ class RoutingSettings:
     default_arm: Arm | None = None
     policy: str = "thompson"
     min_evidence: int = 10
-    exploration_share: float = 0.05
+    exploration_share: float = 0.02
     half_life_s: float = 7.0 * DAY_S
     alpha: float = 0.05
     keep_s: int = 32 * DAY_S
     interval_s: float = 0.02
     max_staleness_s: float = 60.0
     confounded_cap: float = 20.0
-    pooled_cap: float = 10.0
     max_unresolved: int = 200
     rating_delay_s: float = 0.0
     merged_s: tuple[int, int] = (29 * 60, 23 * 3600)
+    pooled_cap: float = 200.0
+    max_cost_usd: float | None = None
+    max_latency_s: float | None = None
     move: float = 0.01
     tenants_apart: bool = False
     reward: str = QUALITY
@@ -75,6 +78,8 @@ class RoutingSettings:
             exploration_share=settings.exploration_share,
             half_life_s=settings.half_life_s,
             alpha=round(1.0 - settings.confidence, 12),
+            max_cost_usd=settings.max_cost_usd,
+            max_latency_s=settings.max_latency_s,
             keep_s=settings.keep_days * DAY_S,
             interval_s=settings.routing_interval_s,
             max_staleness_s=settings.routing_max_staleness_s,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from stream.routing.ceilings import Prices
+
 
 class RoutingState(msgspec.Struct, frozen=True, kw_only=True):
     """The desk's own state; all else is read back from the topics."""
@@ -15,6 +17,9 @@ class RoutingState(msgspec.Struct, frozen=True, kw_only=True):
     """Updates published in this epoch."""
     frozen: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
     """Of each frozen class, the probability of every arm as it was frozen."""
+
+    prices: dict[str, Prices] = msgspec.field(default_factory=dict)
+    """That the ceilings are held by, of each pool of classes (`*`: of all)."""
 
     @property
     def version(self) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from stream.routing.evidence import ClassEvidence
-from stream.routing.heuristic import cold_start, is_cold, to_the_greatest
+from stream.routing.heuristic import charged, cold_start, is_cold, to_the_greatest
 from stream.routing.registry import Decided
 from stream.routing.settings import RoutingSettings
 
@@ -27,11 +27,11 @@ class UpperConfidence:
         """Divide the draws."""
         scores = {arm.id: arm.believed.plus(arm.prior) for arm in evidence.arms}
         rounds = sum(tally.weight for tally in scores.values())
-        bounds = {arm_id: upper_bound(tally.weight, tally.total, rounds) for arm_id, tally in scores.items()}
+        bounds = {arm.id: upper_bound(scores[arm.id].weight, scores[arm.id].total, rounds) - arm.toll for arm in evidence.arms}
         shares, best = to_the_greatest(bounds)
         if is_cold(evidence, settings):
             return cold_start(evidence, settings, shares)
-        return Decided(probabilities=shares, reason=f"the mean of {best} may be as great as {max(bounds.values()):.3f}")
+        return Decided(probabilities=shares, reason=f"the mean of {best} may be as great as {max(bounds.values()):.3f}{charged(evidence)}")
 
 
 def upper_bound(weight: float, total: float, rounds: float) -> float:

@@ -123,7 +123,7 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("command", ["up", "worker", "learner", "rebuild"])
-@pytest.mark.parametrize(("variable", "known"), [("EDDY_POLICY", "routing knows thompson, epsilon_greedy, ucb"), ("EDDY_CLASSIFIER", "['seed'")])
+@pytest.mark.parametrize(("variable", "known"), [("EDDY_POLICY", "routing knows thompson, contextual, epsilon_greedy"), ("EDDY_CLASSIFIER", "['seed'")])
 def test_process_is_refused_a_name_that_nothing_stands_behind(command: str, variable: str, known: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A worker would end on it and be started again for ever; the operator reads at once what there is."""
     monkeypatch.setenv(variable, "there-is-none")
@@ -136,16 +136,15 @@ def test_process_is_refused_a_name_that_nothing_stands_behind(command: str, vari
 
 
 def test_doctor_names_settings_that_do_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A typing error and a ceiling that no policy holds look like settings that work; the tests' own variables are none."""
+    """A typing error looks like a setting that works; the tests' own variables are none."""
     for name in ("EDDY_PARTITION", "EDDY_TEST_BROKER", "EDDY_DATA"):
         monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("EDDY_MAX_COST_USD", "0.01")
     monkeypatch.setenv("EDDY_POLICY", "there-is-none")
 
     run("doctor", "--json")
 
     found = [(check["state"], check["said"].split()[0]) for check in json.loads(capsys.readouterr().out)["checks"] if check["name"] == "settings"]
-    assert found == [("error", "policy"), ("warning", "EDDY_PARTITION"), ("warning", "max_cost_usd")]
+    assert found == [("error", "policy"), ("warning", "EDDY_PARTITION")]
 
 
 @pytest.mark.parametrize("content", [b"partitions = = 4", b"\xff\xfe"])

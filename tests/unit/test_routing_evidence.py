@@ -147,17 +147,17 @@ def test_traces_that_no_router_drew_weigh_no_more_than_their_cap() -> None:
 
 
 def test_other_classes_are_a_capped_prior_without_the_class_itself() -> None:
-    """Ten successes elsewhere weigh four traces; the class's own failures are not in their own prior."""
-    book = Book(RoutingSettings(pooled_cap=4.0), FOLD)
-    book.learn(statistics({"a": scored(0, 5)}, query_class="code"))
+    """Ten successes elsewhere weigh four traces, as successes: nothing differs from their arm's mean. The class they are of has no other to learn from."""
+    book = Book(RoutingSettings(pooled_cap=4.0, declared=(Arm(model="a"),)), FOLD)
     book.learn(statistics({"a": scored(10, 0)}, query_class="math"))
 
     pooled = book.evidence(ANY_CLASS).of("a")
-    prior = book.evidence("code").arms[0].prior
+    elsewhere, own = book.evidence("code").arms[0].prior, book.evidence("math").arms[0].prior
 
     assert pooled is not None
-    assert pooled.count == 15
-    assert prior == pytest.approx(Tally(4.0, 4.0, 4.0))
+    assert pooled.count == 10
+    assert elsewhere == pytest.approx(Tally(4.0, 4.0, 4.0))
+    assert own == Tally()
 
 
 def test_declared_arms_are_there_without_any_trace() -> None:
