@@ -11,9 +11,10 @@ from stream.records import ANY_CLASS, PartitionStatistics
 from stream.routing.calibration import AS_GIVEN, REWARD_ALONE, Scales, calibrate
 from stream.routing.ceilings import Account
 from stream.routing.evidence import ClassEvidence, class_evidence
-from stream.routing.merging import MS, NANO_USD, Ages, Change, Merged, changes
+from stream.routing.merging import Change, Merged, changes
 from stream.routing.pools import Pool
 from stream.routing.settings import RoutingSettings
+from stream.routing.weighing import MS, NANO_USD, Ages
 
 
 class Page:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from stream.routing.evidence import NO_SCORES, Tally, Weighed
-from stream.routing.merging import Ages, Merged
+from stream.routing.merging import Merged
 from stream.routing.pooling import Pooled, pool
 from stream.routing.settings import RoutingSettings
+from stream.routing.weighing import Ages
 
 POOLED_AGAIN = 8
 """Once so great a part of the classes has changed, what all of them say together is worked out anew: with less than 16, at every change."""

@@ -7,8 +7,9 @@ import random
 from stream.fold.totals import MICRO
 from stream.records import ANY_CLASS, PartitionStatistics
 from stream.routing.book import Book
-from stream.routing.merging import Ages, Merged, changes
+from stream.routing.merging import Merged, changes
 from stream.routing.settings import RoutingSettings
+from stream.routing.weighing import Ages
 from tests.unit.routing_support import DAY_S, FOLD, NOW_S, row, scored, statistics
 
 SETTINGS = RoutingSettings(half_life_s=3_600.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream.fold.totals import Sum
-from stream.routing.merging import Ages, weigh
+from stream.routing.weighing import Ages, weigh
 from tests.unit.routing_support import DAY_S, NOW_S, by_class, desk, row, statistics
 
 HALF_LIFE_S = 1e12
