@@ -378,6 +378,7 @@ def test_fold_id_tells_folds_apart() -> None:
 
     assert spec.id == FoldSpec.of(Settings(min_evidence=99)).id
     assert spec.id != FoldSpec.of(Settings(horizon=9)).id
+    assert spec.id != FoldSpec.of(Settings(tenants="apart")).id
     assert len(spec.id) == 12
 
 
