@@ -228,3 +228,24 @@ def test_tenants_are_routed_apart_and_a_rollout_stops_them_all(settings: Setting
     assert "large" in drawn
     assert (stopped.arm.model, stopped.propensity, stopped.would_be is not None) == ("small", None, True)
     assert eddy(capsys, "routes")["rollout"] == 0.0
+
+
+@pytest.mark.usefixtures("worker")
+def test_judge_is_read_on_the_scale_of_people_who_saw_the_same_traces(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A judge calls all of 440 traces perfect; people who saw 380 of them call these worthless, so that of 1 there 20/400 = .05 is believed. People give the other arm .6."""
+    rows = [{"trace_id": f"{model}{n}", "query_class": "code", "model": model} for model, count in (("seen", 380), ("unseen", 60), ("other", 60)) for n in range(count)]
+    said = {"seen": (("judge", 1.0), ("human", 0.0)), "unseen": (("judge", 1.0),), "other": (("human", 0.6),)}
+    rows += [
+        {"type": "feedback", "trace_id": row["trace_id"], "rater": kind, "rater_kind": kind, "score": score, "given_at": time.time()}
+        for row in rows
+        for kind, score in said[row["model"]]
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    eddy(capsys, "publish", str(tmp_path / "log.jsonl"))
+    arms = until(lambda: eddy(capsys, "routes")["classes"].get("code", {"arms": {}})["arms"], lambda arms: sum(arm.get("rated_count", 0) for arm in arms.values()) == 500)
+
+    assert arms["unseen"]["mean"] == pytest.approx(0.05, abs=0.01)
+    assert arms["other"]["mean"] == pytest.approx(0.6)
+    assert arms["other"]["probability"] > 0.9
+    assert "A score s by judge is read as 0.000 + 0.05" in eddy(capsys, "routes", "explain", "code")["text"]
