@@ -54,6 +54,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rivals-python", type=Path, default=BENCH_PYTHON, help="of the environment that has MABWiser and Vowpal Wabbit")
     parser.add_argument("--rounds", type=int, default=None, help=argparse.SUPPRESS)  # what `make bench` may give to all
     given = parser.parse_args()
+    given.data = given.data.resolve()  # rivals run in the checkout
     given.seeds = given.seeds or (QUICK_SEEDS if given.quick else SEEDS)
     return given
 

@@ -14,7 +14,6 @@ import os
 import random
 import re
 import sys
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,10 +25,9 @@ import numpy as np
 from benchmarks.routing import metrics
 from benchmarks.routing.matrix import Array, Matrix
 from benchmarks.routing.sets import SETS, Rounds, RoutingSet
+from stream.routing.features import features
 
 WORD = re.compile(r"\w+")
-BUCKETS = 32
-"""Of hashed words in LinUCB's vector."""
 ALPHA = 0.6
 """LinUCB's width: of .3, .6 and 1 the best on other seeds."""
 VW = "--cb_explore_adf --squarecb --cb_type mtr -q CA -q UA --quiet"
@@ -149,7 +147,7 @@ class Features:
     """What the rivals see of a query.
 
     Attributes:
-        vectors: a one, the class, length, code and digit shares, and signed hashed words of unit length. Shape [Q, D].
+        vectors: a one, the class, and what our own contextual policy is told of the text. Shape [Q, D].
         shared: Vowpal Wabbit's line of it.
     """
 
@@ -160,13 +158,7 @@ class Features:
 
 
 def _vector(query: str, place: int, classes: int) -> Array:
-    hashed = np.zeros(BUCKETS)
-    for word in WORD.findall(query.lower()):
-        code = zlib.crc32(word.encode())
-        hashed[code % BUCKETS] += 1.0 if code >> 31 else -1.0
-    norm = float(np.linalg.norm(hashed)) or 1.0
-    told = [1.0, math.log1p(len(query)) / 8, "```" in query or "def " in query, sum(map(str.isdigit, query)) / max(len(query), 1)]
-    return np.concatenate([told, np.eye(classes)[place], hashed / norm])
+    return np.concatenate([[1.0], np.eye(classes)[place], features(query)])
 
 
 RIVALS: dict[str, Callable[[Features, int, int], Rival]] = {"mabwiser_thompson": Thompson, "mabwiser_linucb": LinUCB, "vw": VowpalWabbit}

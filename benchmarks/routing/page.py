@@ -54,8 +54,8 @@ table know every outcome, and spend the ceiling.
 
 Rivals learn from reward - price x spend / ceiling, the price tuned on three other seeds until they spend what ours does. What they then spend still
 differs, so each contestant is held against the best mix of two fixed arms at its own spend, and `ours -` is the difference of that: low, mean and high
-of its paired 95 % interval over the seeds. MABWiser: the better of Thompson sampling (no context) and LinUCB (alpha .6; 32 hashed words, length, code,
-digits, class). Vowpal Wabbit: `--cb_explore_adf --squarecb --cb_type mtr -q CA -q UA` on class and words.
+of its paired 95 % interval over the seeds. MABWiser: the better of Thompson sampling (no context) and LinUCB (alpha .6; the class, and the
+features that `contextual` has). Vowpal Wabbit: `--cb_explore_adf --squarecb --cb_type mtr -q CA -q UA` on class and words.
 """.strip().split("\n\n")
 )
 """What a reader must know to read the figures."""
