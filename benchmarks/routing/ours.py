@@ -57,6 +57,7 @@ class Ours:
         self._now_s = START_S
         self._treasury = Treasury(self._settings, self._book, {}, interval_s=0.0)
         self._last: tuple[str, str, str] = ("", "", "")
+        self._ranked: dict[str, dict[str, float]] = {}
 
     def add_arm(self, name: str) -> None:
         """Declare another arm."""
@@ -108,6 +109,7 @@ class Ours:
             self._x = self._x if len(self._seen) < len(self._x) else np.concatenate([self._x, np.empty_like(self._x)])
             self._x[len(self._seen)] = described(query)
         self._seen.append((query_class, arm_id, reward))
+        self._ranked.clear()
         self._treasury.take_note()
         if self._models and len(self._seen) % FIT_EVERY == 0:
             self._fit()
@@ -126,9 +128,10 @@ class Ours:
 
     def gap(self, query: str, query_class: str) -> float:
         """How much better the first arm is than the second, for a query."""
-        evidence = self._book.evidence(query_class)
+        if query_class not in self._ranked:
+            self._ranked |= self._means({query_class})
         first, second = (self._arms[place].id for place in (0, 1))
-        means = {arm.id: smoothed_mean(arm) for arm in evidence.arms}
+        means = self._ranked[query_class]
         advantages = self._model.advantages(described(query)) if self._models else {}
         return means[first] - means[second] + advantages.get(first, 0.0) - advantages.get(second, 0.0)
 
