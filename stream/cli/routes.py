@@ -108,7 +108,7 @@ def rows_of(entry: dict[str, Any]) -> list[tuple[str, ...]]:
             _known(arm.get("probability"), "{:.1%}"),
             _known(arm.get("mean"), "{:.3f}"),
             "{:.2f}–{:.2f}".format(*arm["interval"]) if arm.get("interval") else "–",
-            f"{arm['count']:,}",
+            f"{arm['count']:,}" + (f" ({waiting:,} to come)" if (waiting := arm.get("unresolved")) else ""),
             _rated(arm),
             "{:.2f}–{:.2f}".format(*arm["worst_case"]) if arm.get("worst_case") else "–",
             _known(arm.get("cost_usd"), "${:.3g}"),

@@ -56,8 +56,8 @@ def _rate(state: PartitionState, slot: int, ratings: bytes) -> None:
     old, inline, outcome = index.ratings[slot], index.inlines[slot], index.outcomes[slot]
     index.ratings[slot] = ratings
     index.mark(slot)
-    if not index.is_counted(slot):
-        return
+    if index.places[slot] == WAITING or (slot in index.decisions and not outcome):
+        return  # neither a trace nor a decision that has failed
     may_pair = slot not in index.decisions and (has_human(ratings) or has_human(old))  # silence is nobody's word
     is_paired = may_pair and _pair(state, index.minutes[slot], scores_of(old, inline, outcome), scores_of(ratings, inline, outcome))
     span = state.totals.locate(index.minutes[slot])

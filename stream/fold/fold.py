@@ -14,7 +14,7 @@ from stream.fold.feedback import FUTURE_MS, apply_decision, apply_feedback, is_a
 from stream.fold.silence import fall_silent
 from stream.fold.state import MINUTE_MS, PartitionState, record_hash
 from stream.fold.traces import apply_trace
-from stream.reading.chunk import hash_key, read_chunk
+from stream.reading.chunk import Said, hash_key, read_chunk
 from stream.reading.many_keys import partitions_of
 from stream.reading.partitioning import partition_of
 from stream.reading.record import DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
@@ -105,7 +105,7 @@ def fold(state: PartitionState, records: Sequence[LogRecord], classify: Callable
         if type(reading) is tuple and partition == state.number and arrivals.take(reading):
             continue
         try:
-            misplaced = _fold_one(state, record, reading if type(reading) is FeedbackReading else None, partition, classify)
+            misplaced = _fold_one(state, record, None if type(reading) is tuple else reading, partition, classify)
         except MalformedRecordError as exc:
             state.counters.refused += 1
             elsewhere.append(Refused(record.offset, exc.reason, exc.detail))
@@ -140,13 +140,13 @@ def _move_to(state: PartitionState, last: LogRecord, folded: int) -> None:
     state.record_hash = record_hash(last.value, last.timestamp)
 
 
-def _fold_one(state: PartitionState, record: LogRecord, feedback: FeedbackReading | None, partition: int, classify: Callable[[str], str]) -> Misplaced | None:
-    """Fold one record, whose key belongs to `partition`; feedback may have been read already.
+def _fold_one(state: PartitionState, record: LogRecord, said: Said | None, partition: int, classify: Callable[[str], str]) -> Misplaced | None:
+    """Fold one record, whose key belongs to `partition`; what it says of a trace may have been read already.
 
     1. Read and check all of it; whatever raises, raises here, with the state unchanged.
     2. Apply it, in statements that cannot raise.
     """
-    reading = feedback or read_record(record.value, max_bytes=state.spec.max_record_bytes, classify=classify, apart=state.spec.keeps_tenants_apart)
+    reading = said or read_record(record.value, max_bytes=state.spec.max_record_bytes, classify=classify, apart=state.spec.keeps_tenants_apart)
     key = reading.trace_id.encode()
     if record.key != key or partition != state.number:
         return _misplaced(state, record, key)

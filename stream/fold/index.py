@@ -104,10 +104,6 @@ class JoinIndex:
         """Whether the entry's trace has not come yet."""
         return self.places[slot] == WAITING or slot in self.decisions
 
-    def is_counted(self, slot: int) -> bool:
-        """Whether the entry has a score in the totals: its trace's, or that of a decision which counts as a failure."""
-        return self.places[slot] != WAITING and (slot not in self.decisions or self.outcomes[slot] != 0)
-
     def occupied(self) -> list[int]:
         """Return the slots that hold an entry, from old to young."""
         oldest, size = self.oldest % self.horizon, len(self.keys)

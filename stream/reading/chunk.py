@@ -1,6 +1,6 @@
 """Reading a whole chunk: what `read_record` says of each record, in as few steps as a plain one needs.
 
-Plain are traces that can be counted as they stand, and feedback, each under its own key. Whatever else a record is, and whatever is
+Plain are traces that can be counted as they stand, feedback and decisions, each under its own key. Whatever else a record is, and whatever is
 wrong with it, is left to `read_record`.
 """
 
@@ -25,21 +25,28 @@ from stream.reading.record import (
     NANO,
     TOKENS_MAX,
     TRACE_ID_MAX_CHARS,
+    DecisionReading,
     FeedbackReading,
     RawDecision,
     RawTrace,
     arm_drawn,
     class_of,
+    decode_decision,
     decode_feedback,
+    read_decision,
     read_feedback,
 )
-from stream.reading.tenant import class_apart
+from stream.reading.tenant import class_apart, set_apart
 from stream.records import SCHEMA
 
 Cell: TypeAlias = tuple[str, str, str, str, str]
 """Query class, and the names of the arm: not checked, since whoever knows a cell of these names has checked them."""
 Arrival: TypeAlias = tuple[int, int, int, int, int]
 """What a trace adds to sums: nano-dollars, milliseconds, tokens (-1 where unknown), its outcome, and its inline micro-score or -1."""
+
+
+Said: TypeAlias = FeedbackReading | DecisionReading
+"""What is said of a trace."""
 
 
 class PlainTrace(NamedTuple):
@@ -87,7 +94,7 @@ def hash_key(key: bytes) -> bytes:
     return xxh3_128_digest(key)[:KEY_BYTES]
 
 
-def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[str], str], apart: bool = False) -> list[tuple[Any, ...] | FeedbackReading | None]:
+def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[str], str], apart: bool = False) -> list[tuple[Any, ...] | Said | None]:
     """Read the plain records of a chunk.
 
     Args:
@@ -97,23 +104,23 @@ def read_chunk(records: Sequence[Any], *, max_bytes: int, classify: Callable[[st
         apart: whether tenants are kept apart.
 
     Returns:
-        Of each record a tuple with the fields of `PlainTrace`, or feedback; None where it is to be read by `read_record`.
+        Of each record a tuple with the fields of `PlainTrace`, or what it says of a trace; None where it is to be read by `read_record`.
     """
     readings = [_read(record, max_bytes, classify) for record in records]
     return [_apart(reading, record.value) for reading, record in zip(readings, records, strict=True)] if apart else readings
 
 
-def _apart(reading: tuple[Any, ...] | FeedbackReading | None, value: bytes) -> tuple[Any, ...] | FeedbackReading | None:
-    if type(reading) is not tuple:
-        return reading
-    key, (query_class, *arm), is_draw, arrival = reading
+def _apart(reading: tuple[Any, ...] | Said | None, value: bytes) -> tuple[Any, ...] | Said | None:
     try:
+        if not isinstance(reading, tuple):
+            return reading and set_apart(reading, value)
+        key, (query_class, *arm), is_draw, arrival = reading
         return key, (class_apart(value, query_class), *arm), is_draw, arrival
     except (*NOT_READABLE, MalformedRecordError):
         return None
 
 
-def _read(record: Any, max_bytes: int, classify: Callable[[str], str]) -> tuple[Any, ...] | FeedbackReading | None:
+def _read(record: Any, max_bytes: int, classify: Callable[[str], str]) -> tuple[Any, ...] | Said | None:
     value, key = record.value, record.key
     try:
         trace = decode_plain(value)
@@ -123,7 +130,7 @@ def _read(record: Any, max_bytes: int, classify: Callable[[str], str]) -> tuple[
     if trace_id.encode() != key or len(value) > max_bytes or (len(value) > SAFE_BYTES and may_be_deep(value)):
         return None
     if kind is not None and kind != "trace":
-        return _feedback(value) if kind == "feedback" else None
+        return _said(value, kind)
     is_draw = False
     if decision is not None or not query_class:
         try:
@@ -145,8 +152,10 @@ def _read(record: Any, max_bytes: int, classify: Callable[[str], str]) -> tuple[
     )
 
 
-def _feedback(value: bytes) -> FeedbackReading | None:
+def _said(value: bytes, kind: str) -> Said | None:
     try:
-        return read_feedback(decode_feedback(value))
+        if kind == "feedback":
+            return read_feedback(decode_feedback(value))
+        return read_decision(decode_decision(value)) if kind == "decision" else None
     except (*NOT_READABLE, MalformedRecordError):
         return None

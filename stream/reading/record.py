@@ -153,7 +153,7 @@ class _Type(msgspec.Struct, gc=False):
 
 decode_trace = msgspec.json.Decoder(RawTrace).decode
 decode_feedback = msgspec.json.Decoder(RawFeedback).decode
-_decode_decision = msgspec.json.Decoder(_Decision).decode
+decode_decision = msgspec.json.Decoder(_Decision).decode
 _decode_forget = msgspec.json.Decoder(_Forget).decode
 _decode_type = msgspec.json.Decoder(_Type).decode
 
@@ -211,7 +211,7 @@ def _read_by_type(value: bytes, kind: str) -> Reading:
     if kind == "feedback":
         return read_feedback(decode_feedback(value))
     if kind == "decision":
-        return _read_decision(_decode_decision(value))
+        return read_decision(decode_decision(value))
     if kind == "forget":
         forget = _decode_forget(value)
         return ForgetReading(_identify(forget.trace_id, forget.schema))
@@ -263,7 +263,12 @@ def read_feedback(feedback: RawFeedback) -> FeedbackReading:
     )
 
 
-def _read_decision(decision: _Decision) -> DecisionReading:
+def read_decision(decision: _Decision) -> DecisionReading:
+    """Check a decision.
+
+    Raises:
+        MalformedRecordError: with what is wrong.
+    """
     drawn, query_class = arm_drawn(decision) is not None, decision.query_class and read_class(decision.query_class)
     return DecisionReading(_identify(decision.trace_id, decision.schema), query_class, read_arm(*msgspec.structs.astuple(decision.arm)), drawn)
 

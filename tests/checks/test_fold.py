@@ -24,7 +24,7 @@ from stream.fold.totals import Sum, identity, merge
 from stream.reading.chunk import PlainTrace, hash_key, read_chunk
 from stream.reading.names import Listed, NameReader
 from stream.reading.query_class import classify_query
-from stream.reading.record import REASONS, FeedbackReading, TraceReading, read_record
+from stream.reading.record import REASONS, DecisionReading, FeedbackReading, ForgetReading, TraceReading, read_record
 from tests.logs import START_MS, LogRecord, RandomLog, random_log, small_spec
 from tests.oracle import oracle_canonical
 
@@ -107,6 +107,8 @@ def test_names_and_chunks_of_tenants_are_read_as_records_are(seed: int) -> None:
             assert reader.read(record.value) == (read.trace_id, Listed(read.query_class, read.arm.agent))
             assert plain is None or PlainTrace(*plain) == as_plain(read)
             kinds["|" in read.query_class] += 1
+        elif plain is not None:
+            assert plain == read
     assert kinds[True] > 50
     assert kinds[False] == 0
 
@@ -462,14 +464,15 @@ def test_chunk_is_read_as_its_records_are(seed: int) -> None:
             assert reading is None or exc.reason in {"bad_name", "bad_agent"}
             continue
         kinds[type(alone)] += reading is not None
-        if isinstance(reading, FeedbackReading):
+        if isinstance(reading, FeedbackReading | DecisionReading):
             assert reading == alone
         elif reading is not None:
             assert PlainTrace(*reading) == as_plain(alone)
         else:
-            assert not isinstance(alone, TraceReading | FeedbackReading) or record.key != alone.trace_id.encode() or b'"total_tokens": 250.0' in record.value
+            assert isinstance(alone, ForgetReading) or record.key != alone.trace_id.encode() or b'"total_tokens": 250.0' in record.value
     assert kinds[TraceReading] > 50
     assert kinds[FeedbackReading] > 30
+    assert kinds[DecisionReading] > 5
 
 
 def as_plain(trace: TraceReading) -> PlainTrace:
