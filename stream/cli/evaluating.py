@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stream.archive.draws import read_draws
+from stream.archive.draws import Silence, read_draws
 from stream.archive.hindsight import Hindsight
 from stream.archive.reader import ArchiveReader
 from stream.archive.restore import ARCHIVE_FILE
@@ -115,8 +115,10 @@ def _collect(
     hindsight = None if arm else Hindsight(routing, spec, classifier(settings.classifier))
     reward = reward_function(spec.reward, spec.reward_without)
     before = hindsight.take if hindsight else None
+    silence = Silence(deadline_s=settings.silence_s, source="reward" if reward else "outcome", apart=settings.keeps_tenants_apart) if settings.silence == "failure" else None
     from_ms = since_ms - routing.keep_s * 1000 if hindsight else None
-    for draw in read_draws(reader, fields=routing.arm_fields, since_ms=since_ms, query_class=query_class, before=before, from_ms=from_ms, reward=reward):
+    draws = read_draws(reader, fields=routing.arm_fields, since_ms=since_ms, query_class=query_class, before=before, from_ms=from_ms, reward=reward, silence=silence)
+    for draw in draws:
         traces += 1
         if traces % SHOWN_EVERY == 0:
             advance(SHOWN_EVERY)

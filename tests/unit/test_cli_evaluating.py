@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.archive.draws import read_draws
+from stream.archive.draws import Silence, read_draws
 from stream.archive.hindsight import Hindsight
 from stream.archive.reader import ArchiveReader
 from stream.archive.restore import ARCHIVE_FILE
@@ -124,6 +124,25 @@ async def test_copies_of_a_trace_are_one_draw(tmp_path: Path) -> None:
         log.trace("t1", decision={"trace_id": "t1", **decision("m", 0.5, among=("m",))})
 
     assert len(await draws_of(tmp_path, log)) == 1
+
+
+@pytest.mark.parametrize("comes_late", [False, True])
+async def test_a_draw_whose_trace_never_came_is_a_failure_by_setting(comes_late: bool, tmp_path: Path) -> None:
+    """An arm that crashes leaves no trace, and would look good; one that was only slow is judged by its trace. The log goes on by a second a record."""
+    log = Log()
+    log.say("crashed", **decision("m", 0.5, among=("m", "n")))
+    for number in range(5):
+        log.trace(f"t{number}")
+    if comes_late:
+        log.trace("crashed", outcome="success")
+    with ArchiveReader(await archived(tmp_path, log)) as reader:
+        found = [draw for draw in read_draws(reader, fields=("model",), silence=Silence(deadline_s=3)) if draw]
+        unset = [draw for draw in read_draws(reader, fields=("model",)) if draw]
+        other = [draw for draw in read_draws(reader, fields=("model",), query_class="math", silence=Silence(deadline_s=3)) if draw]
+
+    assert [draw.scores for draw in found] == [{"outcome": float(comes_late)}]
+    assert [draw.scores for draw in unset] == [{"outcome": 1.0}] * comes_late
+    assert other == []
 
 
 async def test_records_are_handed_over_before_the_draw_that_follows_them(tmp_path: Path) -> None:
