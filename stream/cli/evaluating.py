@@ -17,6 +17,7 @@ from stream.errors import EddyError
 from stream.fold.spec import FoldSpec
 from stream.reading.query_class import classifier
 from stream.reading.reward import reward_function
+from stream.routing.contextual import NAME as CONTEXTUAL
 from stream.routing.off_policy import Evaluation, evaluate
 from stream.routing.off_policy_draws import Columns, LoggedDraw, only
 from stream.routing.registry import policy_named
@@ -38,18 +39,20 @@ class Hindsights:
         target: in words.
         traces: of the period.
         reward: what its draws are judged by: `quality`, or the reward that the settings name.
+        caveats: how the target differs from what would have run, one sentence each.
         evaluation: of their draws.
     """
 
     target: str
     traces: int
     reward: str
+    caveats: tuple[str, ...]
     evaluation: Evaluation
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         said = self.evaluation
-        known = {"target": self.target, "traces": self.traces, "judged_by": self.reward, "can_tell": said.can_tell}
+        known = {"target": self.target, "traces": self.traces, "judged_by": self.reward, "caveats": self.caveats, "can_tell": said.can_tell}
         return known | asdict(said) | {"reward_if_unrated_fail_or_succeed": said.reward.worst_case}
 
 
@@ -95,7 +98,21 @@ def look_back(settings: Settings, *, policy: str | None, arm: str | None, since:
         raise EddyError(f"no trace of {period} is archived, but only what happened can be judged; look further back with --since")
     if not len(columns):
         raise EddyError(f"no router drew the arm of any of the {traces:,} traces of {period}, but only draws of known propensity can be judged; route through stream.client")
-    return Hindsights(target=f"always {arm}" if arm else f"policy {routing.policy}", traces=traces, reward=routing.reward, evaluation=evaluate(columns.draws(), columns.target()))
+    return Hindsights(
+        target=f"always {arm}" if arm else f"policy {routing.policy}",
+        traces=traces,
+        reward=routing.reward,
+        caveats=() if arm else tuple(caveats(routing)),
+        evaluation=evaluate(columns.draws(), columns.target()),
+    )
+
+
+def caveats(routing: RoutingSettings) -> Iterator[str]:
+    """Say what of a policy cannot be replayed from a log, one sentence each."""
+    if routing.max_cost_usd is not None or routing.max_latency_s is not None:
+        yield "Ceilings are not held here, since their prices follow what was spent by those who drew; compare its cost and latency with them."
+    if routing.policy == CONTEXTUAL:
+        yield "It is judged by what it does without the text of a request, as where its model is not at hand."
 
 
 def _reader(settings: Settings) -> ArchiveReader:

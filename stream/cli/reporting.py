@@ -83,7 +83,7 @@ def headline(found: Hindsights) -> Iterator[str]:
     """Say what was judged, by what, and whether it bears it; one sentence a line."""
     said = found.evaluation
     yield f"{found.target}: judged by {said.draws:,} draws ({said.draws / found.traces:.0%} of {found.traces:,} traces), worth {said.effective:,.0f} of its own."
-    yield from notes(said)
+    yield from (*notes(said), *found.caveats)
     if said.doubts:
         yield f"The logs cannot tell: {'; '.join(said.doubts)}."
 

@@ -222,6 +222,21 @@ async def test_evaluate_tells_people(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "cost_usd" in said
 
 
+async def test_evaluate_says_what_it_cannot_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ceiling's prices follow the spend of whoever drew, and a context is not in the class's shares: silence would promise either. A fixed arm has neither."""
+    await archived(tmp_path, drawn_log(40))
+    monkeypatch.setenv("EDDY_MAX_COST_USD", "0.02")
+
+    said = {}
+    for target in (("--policy", "contextual"), ("--arm", "a")):
+        assert run("routes", "evaluate", *target, "--since", EVER) == 0
+        said[target[0]] = " ".join(capsys.readouterr().out.split())
+
+    assert "Ceilings are not held here" in said["--policy"]
+    assert "without the text of a request" in said["--policy"]
+    assert "Ceilings" not in said["--arm"]
+
+
 async def test_report_is_one_plain_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """.875 instead of .5 was earned, for 1.5 cents more in each of 1,000 requests: $15."""
     await archived(tmp_path, drawn_log(1_000))
