@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from stream import metrics
 from stream.archive.archive import Archive, Batch
+from stream.archive.fitting import Modeller
 from stream.archive.following import POLL_MS, MirrorFollower, Silence
 from stream.archive.intake import Rules
 from stream.archive.mirror import Mirror
@@ -28,7 +28,7 @@ from stream.broker import remembered_port
 from stream.errors import BrokerUnavailableError
 from stream.fold.spec import FoldSpec
 from stream.frames import receive_by_frame
-from stream.process import tune
+from stream.process import tune, until_told
 from stream.reading.query_class import classifier
 from stream.record_batches import InChunks, read_by_batch
 from stream.topics import TRACES
@@ -256,7 +256,7 @@ async def run_learner(settings: Settings, *, mirror: bool | None = None) -> None
 
     1. Own the archive; another learner's is refused.
     2. Serve metrics, health and the page.
-    3. Read, archive, index; over broker restarts.
+    3. Read, archive, index; over broker restarts. Where routers refine by a model, fit and publish it.
 
     Args:
         settings: of the deployment.
@@ -271,10 +271,15 @@ async def run_learner(settings: Settings, *, mirror: bool | None = None) -> None
     try:
         learner = Learner(settings, archive, mirrored)
         async with _served(settings, learner):  # 2
-            await _until_told(learner.run())  # 3
+            await until_told(_work(settings, learner))  # 3
         await archive.index()
     finally:
         await archive.close()
+
+
+async def _work(settings: Settings, learner: Learner) -> None:
+    models = [Modeller(settings, settings.data_dir / ARCHIVE_FILE).run()] if Modeller.is_wanted(settings) else []
+    await asyncio.gather(learner.run(), *models)
 
 
 def is_embedded(settings: Settings) -> bool:
@@ -307,17 +312,6 @@ def _mount_page(app: Any, settings: Settings, learner: Learner) -> None:
     from stream.web.page import mount
 
     mount(app, settings, archive_rows=lambda: learner.rows)
-
-
-async def _until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Run until the work ends or a signal asks for an end."""
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # off the main thread signals are its starter's
-            loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 def main(settings: Settings) -> None:

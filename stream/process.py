@@ -1,10 +1,14 @@
-"""What Python is told in a process that works all the time: which event loop to run, to look for garbage seldom, and to let threads in soon."""
+"""What Python is told in a process that works all the time: which event loop to run, to look for garbage seldom, to let threads in soon, and when to end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 GARBAGE_AFTER = (50_000, 20, 20)
 """Objects that may hang together in circles, made and not freed, before the young ones are looked through; then how many such looks
@@ -30,3 +34,14 @@ def _use_uvloop() -> None:
     except ImportError:
         return
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+async def until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run until the work ends or a signal asks for an end."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # off the main thread signals are its starter's
+            loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

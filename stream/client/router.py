@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
@@ -15,9 +15,10 @@ from stream.client import rollout
 from stream.client.connection import settings_of
 from stream.client.follower import FETCH_WAIT_MS, Follower
 from stream.client.publisher import TracePublisher
+from stream.client.refining import refined
 from stream.client.sessions import MAX_SESSIONS, Sessions
 from stream.client.snapshot import Snapshot
-from stream.client.table import Draw, RoutingTable
+from stream.client.table import Draw, Lottery, RoutingTable
 from stream.reading.query_class import classifier
 from stream.records import ANY_CLASS, Arm, Decision, RoutingUpdate, class_of_tenant
 from stream.topics import ROUTING
@@ -30,6 +31,15 @@ WATCHED_UPDATES = 1_000
 UNREADABLE_CLASS = "general"
 """Class of a query that the classifier cannot read."""
 NO_ARM = Arm()
+
+
+class Asked(NamedTuple):
+    """A request, as far as the choice depends on it."""
+
+    query: str
+    query_class: str
+    allowed: tuple[str, ...] | None
+    """Ids of the arms that may serve it; None: all."""
 
 
 class Router:
@@ -105,7 +115,7 @@ class Router:
           empty arm where none of these is known or all are withdrawn.
 
         Args:
-            query: the request's text; read only to classify it.
+            query: the request's text; read to classify it and, where the policy is contextual, for what it tells of the arms.
             query_class: its class, where the caller knows it.
             session_id: requests that must stay with one arm.
             candidates: arms, or their ids, that may serve this request; None for all.
@@ -118,49 +128,58 @@ class Router:
         if query_class is None:
             query_class = self._class_of(query)
         allowed = None if candidates is None else tuple(arm if isinstance(arm, str) else arm.id for arm in candidates)
-        decision = self._decide(trace_id or os.urandom(16).hex(), query_class, session_id, allowed, tenant)
+        decision = self._decide(trace_id or os.urandom(16).hex(), Asked(query, query_class, allowed), session_id, tenant)
         if tenant:
             decision = msgspec.structs.replace(decision, tenant=tenant)
         if self._publisher is not None:
             self._publisher.publish(decision)
         return decision
 
-    def _decide(self, trace_id: str, query_class: str, session_id: str | None, allowed: tuple[str, ...] | None, tenant: str) -> Decision:
+    def _decide(self, trace_id: str, asked: Asked, session_id: str | None, tenant: str) -> Decision:
+        query_class, allowed = asked.query_class, asked.allowed
         if self._apart:
             table = self.snapshot.table(class_of_tenant(tenant, query_class), class_of_tenant(tenant, ANY_CLASS))
             session_id = session_id and class_of_tenant(tenant, session_id)
         else:
             table = self.snapshot.table(query_class)
         if not session_id:
-            return self._fresh(trace_id, query_class, table, allowed, None)
+            return self._fresh(trace_id, asked, table, None)
         with self._sessions.lock:
             arm = self._sessions.get(session_id)
             if arm is not None and self._share(table) > 0 and self._may_stay(arm.id, table, allowed):
                 return Decision(trace_id=trace_id, kind="sticky", query_class=query_class, arm=arm, policy_version=table.policy_version if table else "")
-            decision = self._fresh(trace_id, query_class, table, allowed, session_id)
+            decision = self._fresh(trace_id, asked, table, session_id)
             if decision.arm != NO_ARM:
                 self._sessions.put(session_id, decision.arm)
             return decision
 
-    def _fresh(self, trace_id: str, query_class: str, table: RoutingTable | None, allowed: tuple[str, ...] | None, session_id: str | None) -> Decision:
+    def _fresh(self, trace_id: str, asked: Asked, table: RoutingTable | None, session_id: str | None) -> Decision:
+        query_class, allowed = asked.query_class, asked.allowed
         if table is None:
             return Decision(trace_id=trace_id, kind="fallback", query_class=query_class, arm=self._fallback(table, allowed))
         version = table.policy_version
         if table.pinned is not None and (allowed is None or table.pinned.id in allowed):
             return Decision(trace_id=trace_id, kind="pinned", query_class=query_class, arm=table.pinned, policy_version=version)
         share = self._share(table)
-        draw = None if table.pinned is not None else self._draw(table, allowed, session_id, share)
+        draw = None if table.pinned is not None else self._draw(table, asked, session_id, share)
         if draw is None or share == 0:
             arm, would_be = self._fallback(table, allowed), draw.arm if draw else None
             return Decision(trace_id=trace_id, kind="fallback", query_class=query_class, arm=arm, policy_version=version, would_be=would_be)
         return Decision(trace_id=trace_id, kind="drawn", query_class=query_class, arm=draw.arm, propensity=draw.propensity, policy_version=version, candidates=draw.candidates)
 
-    def _draw(self, table: RoutingTable, allowed: tuple[str, ...] | None, session_id: str | None, share: float) -> Draw | None:
-        lottery = table.lottery(allowed)
+    def _draw(self, table: RoutingTable, asked: Asked, session_id: str | None, share: float) -> Draw | None:
+        lottery = self._lottery(table, asked)
         if share in (0.0, 1.0):
             return lottery.draw(self._random())
         is_in = rollout.is_in(share, session_id, self._random())
-        return rollout.draw(lottery, self._random(), share=share, is_in=is_in, rest=self._fallback(table, allowed))
+        return rollout.draw(lottery, self._random(), share=share, is_in=is_in, rest=self._fallback(table, asked.allowed))
+
+    def _lottery(self, table: RoutingTable, asked: Asked) -> Lottery:
+        lottery = table.lottery(asked.allowed)
+        try:
+            return refined(table, lottery, self.snapshot.model, asked.query)
+        except Exception:  # a query of another type: the table alone
+            return lottery
 
     def _share(self, table: RoutingTable | None) -> float:
         """Share of the requests that follow what was learned: this process's own setting, or the operator's word where that is less."""

@@ -13,13 +13,16 @@ import msgspec
 
 from stream.client.table import RoutingTable
 from stream.errors import MalformedRecordError
-from stream.records import ANY_CLASS, PolicyParameters, RoutingUpdate
+from stream.records import ANY_CLASS, PARAMETERS_KEY, PolicyParameters, RoutingUpdate
+from stream.routing.contextual import ContextualModel
 
 
 class Snapshot:
     """The newest table of every class. Reading is safe from any thread while one thread applies records."""
 
     def __init__(self) -> None:
+        self.model: ContextualModel | None = None
+        """What tells arms apart by a request's text; None: nothing does."""
         self._tables: dict[str, RoutingTable] = {}
         self._versions: dict[str, tuple[int, int]] = {}
         self._listed: Counter[str] = Counter()
@@ -48,6 +51,9 @@ class Snapshot:
         Raises:
             MalformedRecordError: it cannot be read; nothing has changed.
         """
+        if key is not None and key.startswith(PARAMETERS_KEY.encode()):
+            self.model = _model(value) or self.model
+            return None
         if value is None:
             self._replace((key or b"").decode(errors="replace"), None)
             return None
@@ -67,14 +73,13 @@ class Snapshot:
         for query_class, table in other._tables.items():
             self._replace(query_class, table)
         self._versions = dict(other._versions)
+        self.model = other.model or self.model
         return [table.update for table in other._tables.values()]
 
     def _read(self, value: bytes) -> RoutingUpdate | None:
         try:
             return self._decode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-            if is_parameters(value):
-                return None
             raise MalformedRecordError("not_an_update", str(exc)) from exc
 
     def _replace(self, query_class: str, table: RoutingTable | None) -> None:
@@ -92,10 +97,11 @@ class Snapshot:
             self._withdrawn.update(dict.fromkeys(table.withdrawn, by))
 
 
-def is_parameters(value: bytes) -> bool:
-    """Say whether a record holds a policy's parameters, which a table router has no use for."""
+def _model(value: bytes | None) -> ContextualModel | None:
+    """Read a policy's parameters; None where this router has no use for them."""
+    if value is None:
+        return None
     try:
-        msgspec.json.decode(value, type=PolicyParameters)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
+        return ContextualModel.of(msgspec.json.decode(value, type=PolicyParameters))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise MalformedRecordError("not_parameters", str(exc)) from exc

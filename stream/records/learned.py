@@ -8,6 +8,8 @@ import msgspec
 
 from stream.records.base import ANY_CLASS, Arm, Record
 
+PARAMETERS_KEY = "~policy/"
+"""How the keys of policies' parameters begin."""
 ArmState = Literal["active", "exploring", "canary", "shadow", "withdrawn"]
 OverrideKind = Literal["pin", "freeze", "withdraw", "canary", "active_fold", "rollout"]
 
@@ -96,6 +98,16 @@ class PolicyParameters(Record, frozen=True, kw_only=True):
     version: tuple[int, int]
     feature_hash: str
     parameters: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The key under which they stand on `eddy.routing`, where no class has such a name.
+
+        Example:
+            >>> PolicyParameters(name="contextual", version=(1, 1), feature_hash="", parameters={}).key
+            '~policy/contextual'
+        """
+        return f"{PARAMETERS_KEY}{self.name}"
 
 
 class Override(Record, frozen=True, kw_only=True):

@@ -174,8 +174,26 @@ def request_shares(scores: Mapping[str, float], floors: Mapping[str, float], adv
         >>> [round(share, 9) for share in shares]     # nine tenths of (9/10, 1/10), and .05
         [0.86, 0.14]
     """
-    from stream.routing.inverse_gap import inverse_gap
-
     given = [floors[arm_id] for arm_id in scores]
     left = 1.0 - math.fsum(given)
     return [left * share + floor for share, floor in zip(inverse_gap(scored(scores, advantages), sharpness), given, strict=True)]
+
+
+def inverse_gap(nets: Sequence[float], sharpness: float) -> list[float]:
+    """Give each arm one over (number of arms, and sharpness times its distance from the best), and the best ones the rest.
+
+    Args:
+        nets: mean rewards, less what is charged; one or more.
+        sharpness: 0 or more; at 0 all are drawn alike.
+
+    Example:
+        >>> [round(share, 6) for share in inverse_gap([0.5, 0.75, 0.25], 8.0)]   # 1 / (3 + 8 · .25), the rest, 1 / (3 + 8 · .5)
+        [0.2, 0.657143, 0.142857]
+    """
+    greatest, count = max(nets), len(nets)
+    shares = [1.0 / (count + sharpness * (greatest - net)) for net in nets]
+    best = [place for place, net in enumerate(nets) if net == greatest]
+    rest = 1.0 - sum(shares) + len(best) / count
+    for place in best:
+        shares[place] = rest / len(best)
+    return shares

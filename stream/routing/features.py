@@ -21,7 +21,7 @@ WORD_SCALE = 0.7
 """Length of the vector of words beside flags of about 1: words say less, each, and are many."""
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
-_CODE = re.compile(r"```|\bdef |\bfunction\b|\bclass \w+[:({]|\bimport \w|\breturn\b|\bassert\b|[;{}]\s*$|\bSELECT\b.+\bFROM\b", re.MULTILINE)
+_CODE = re.compile(r"```|\bdef |\bfunction\b|\bclass \w+[:({]|\bimport \w|\breturn\b|\bassert\b|[;{}]\s*$|\bSELECT\b.{1,100}\bFROM\b", re.MULTILINE)
 _MATHS = re.compile(r"\\\w+\{|\$[^$]+\$|\d\s*[-+*/^=]\s*\d|\b(?:solve|integral|equation|derivative|probability|percent|how many|how much|total|sum)\b", re.IGNORECASE)
 _CHOICES = re.compile(r"^\s*\(?[A-Da-d1-4][.):]", re.MULTILINE)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from stream import metrics
-from stream.records import Override, PartitionStatistics, RoutingUpdate
+from stream.records import PARAMETERS_KEY, Override, PartitionStatistics, PolicyParameters, RoutingUpdate
 from stream.routing.desk import RoutingDesk
 from stream.routing.state import RoutingState
 from stream.topics import OVERRIDES, ROUTING, STATISTICS
@@ -195,6 +195,17 @@ class RoutingTerm:
             self.desk.override(text_key(record), override)
 
     def _take_update(self, record: Any) -> None:
+        if text_key(record).startswith(PARAMETERS_KEY):
+            self._take_parameters(record)
+            return
         update = decoded(record, RoutingUpdate, topic=ROUTING.name) if record.value is not None else None
         if update is not None or record.value is None:
             self.desk.saw_update(update, text_key(record))
+
+    def _take_parameters(self, record: Any) -> None:
+        parameters = decoded(record, PolicyParameters, topic=ROUTING.name) if record.value is not None else None
+        if parameters is not None:
+            try:
+                self.desk.saw_parameters(parameters)
+            except (ValueError, msgspec.MsgspecError) as exc:
+                logger.warning("parameters of %s are left out: %s", parameters.name, exc)

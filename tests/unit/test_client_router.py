@@ -206,12 +206,13 @@ def test_log_made_anew_may_bring_lower_versions_and_keeps_what_it_lacks() -> Non
     assert serving.apply(b"code", msgspec.json.encode(routing_update("code", {"newer": 1.0}, version=(1, 2)))) is not None
 
 
-def test_policy_parameters_on_the_topic_are_passed_over_and_nonsense_is_refused() -> None:
+def test_parameters_of_a_policy_that_the_router_does_not_know_are_passed_over_and_nonsense_is_refused() -> None:
     """Both stand on `eddy.routing`; only what is neither is worth a warning."""
     snapshot = Snapshot()
 
     parameters = msgspec.json.encode(PolicyParameters(name="contextual", version=(1, 1), feature_hash="f", parameters={}))
-    assert snapshot.apply(b"contextual", parameters) is None
+    assert snapshot.apply(b"~policy/contextual", parameters) is None
+    assert snapshot.model is None
     for value in (b"", b"7", b"\xff\xfe", b'{"query_class": "code"}'):
         with pytest.raises(MalformedRecordError):
             snapshot.apply(b"code", value)
