@@ -102,7 +102,7 @@ def draw(panels: Sequence[Panel], curves: Curves, path: Path) -> None:
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     handles = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns + 1)
     figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     path.write_text(PATH.sub(lambda found: FINE.sub(r"\1", found[0]), path.read_text()))
