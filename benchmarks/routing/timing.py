@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 
@@ -9,10 +10,13 @@ import msgspec
 
 from stream.client import Router
 from stream.records import Arm, ArmRouting, RoutingUpdate
+from stream.routing.contextual import ContextualModel
+from stream.routing.features import DIMENSION
 from stream.settings import Settings
 
 CALLS, ARMS, CLASSES = 20_000, 6, 100
 QUERY = "Write a python function that returns the number of words in a text which begin with a capital letter, and explain it."
+QUERIES = (QUERY, "How many primes are below 100?", "What happens after something dies?")
 
 
 def select_us_median(settings: Settings) -> float:
@@ -33,9 +37,28 @@ def _median_us(router: Router, names: list[str]) -> float:
     return statistics.median(taken) / 1_000
 
 
-def select_contextual_us_median(settings: Settings) -> float | None:
-    """The same with `contextual`, where the router computes features and probabilities itself; None until it can."""
-    return None
+def select_contextual_us_median(settings: Settings) -> float:
+    """The same with `contextual`, where the router computes features and probabilities itself.
+
+    Raises:
+        RuntimeError: the router did not take the model, and would be timed without it.
+    """
+    router = Router(settings=settings, seed=1)
+    names = [f"class-{number:04}" for number in range(CLASSES)]
+    for name in names:
+        router.snapshot.apply(name.encode(), msgspec.json.encode(_refinable(_update(name))))
+    draw = random.Random(1).gauss
+    weights = {f"model-{number}": tuple(draw(0.0, 0.02) for _ in range(DIMENSION)) for number in range(ARMS)}
+    parameters = ContextualModel(weights=weights, traces=1_000, trust=1.0).parameters((1, 1))
+    router.snapshot.apply(parameters.key.encode(), msgspec.json.encode(parameters))
+    if len({router.select(query, query_class=names[0]).propensity for query in QUERIES for _ in range(50)}) <= ARMS:
+        raise RuntimeError(f"the router drew {len(QUERIES)} queries from the same probabilities, but a contextual one tells them apart; see what it makes of the model")
+    return _median_us(router, names)
+
+
+def _refinable(update: RoutingUpdate) -> RoutingUpdate:
+    arms = tuple(msgspec.structs.replace(arm, score=0.5 + 0.02 * number, floor=0.01) for number, arm in enumerate(update.arms))
+    return msgspec.structs.replace(update, policy="contextual", arms=arms, sharpness=100.0)
 
 
 def _update(query_class: str) -> RoutingUpdate:
