@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import itemgetter
+from operator import itemgetter, mul
 from typing import NamedTuple
 
 import msgspec
@@ -102,13 +102,18 @@ def charge(evidence: ClassEvidence, prices: Prices, settings: RoutingSettings) -
     """
     if settings.max_cost_usd is None and settings.max_latency_s is None:
         return evidence
+    return replace(evidence, arms=tuple(_charged(arm, burden, prices) for arm, burden in zip(evidence.arms, burdens(evidence, settings), strict=True)))
+
+
+def burdens(evidence: ClassEvidence, settings: RoutingSettings) -> list[Burden]:
+    """What a request of each arm is expected to use up."""
     costs = _multiples([arm.recent_cost_usd for arm in evidence.arms], settings.max_cost_usd)
     latencies = _multiples([arm.recent_latency_s for arm in evidence.arms], settings.max_latency_s)
-    return replace(evidence, arms=tuple(_charged(*one, prices) for one in zip(evidence.arms, costs, latencies, strict=True)))
+    return list(map(Burden, costs, latencies))
 
 
-def _charged(arm: ArmEvidence, cost: float, latency: float, prices: Prices) -> ArmEvidence:
-    return replace(arm, burden=max(cost, latency), uses=(cost, latency), toll=prices.cost * cost + prices.latency * latency)
+def _charged(arm: ArmEvidence, burden: Burden, prices: Prices) -> ArmEvidence:
+    return replace(arm, burden=max(burden), toll=prices.cost * burden.cost + prices.latency * burden.latency)
 
 
 def _multiples(quantities: Iterable[Quantity], ceiling: float | None) -> list[float]:
@@ -117,10 +122,15 @@ def _multiples(quantities: Iterable[Quantity], ceiling: float | None) -> list[fl
     return [UNKNOWN_MULTIPLE if (mean := quantity.mean) is None else mean / ceiling for quantity in quantities]
 
 
-def expected(evidence: ClassEvidence, probabilities: Mapping[str, float]) -> Burden:
+def expected(evidence: ClassEvidence, probabilities: Mapping[str, float], settings: RoutingSettings) -> Burden:
     """What a request of the class is expected to use up, by the probabilities that its arms are drawn with."""
-    shares = [(probabilities.get(arm.id, 0.0), arm.uses) for arm in evidence.arms]
-    return Burden(math.fsum(share * uses[0] for share, uses in shares), math.fsum(share * uses[1] for share, uses in shares))
+    shares = [probabilities.get(arm.id, 0.0) for arm in evidence.arms]
+    costs, latencies = zip(*burdens(evidence, settings), strict=True)
+    return Burden(_dot(shares, costs), _dot(shares, latencies))
+
+
+def _dot(shares: Sequence[float], uses: Sequence[float]) -> float:
+    return math.fsum(map(mul, shares, uses))
 
 
 def debt(spendings: Iterable[Spending], repay_requests: float) -> float:

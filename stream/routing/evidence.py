@@ -88,8 +88,7 @@ class ArmEvidence:
         unresolved: decisions whose trace may still come in time.
         recent_cost_usd: dollars a trace of late, of the arm's traces in all classes where this class has few.
         recent_latency_s: seconds a trace, likewise.
-        uses: cost and latency that a request is expected to take, as multiples of their ceilings; 0 where there is none.
-        burden: the greater of both.
+        burden: cost or latency that a request is expected to take, as a multiple of its ceiling, whichever is more; 0 where there is none.
         toll: reward that the ceilings charge a request with.
         changed_s: log time, in epoch seconds, at which its rewards changed; scores from before are left out. None: never.
         rated_since_change: scored traces since then; None: all.
@@ -112,7 +111,6 @@ class ArmEvidence:
     unresolved: int = 0
     recent_cost_usd: Quantity = UNKNOWN
     recent_latency_s: Quantity = UNKNOWN
-    uses: tuple[float, float] = (0.0, 0.0)
     burden: float = 0.0
     toll: float = 0.0
     rated_since_change: int | None = None

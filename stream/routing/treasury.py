@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from stream.records import RoutingUpdate
 from stream.routing.book import Book
-from stream.routing.ceilings import NO_PRICES, Burden, Prices, charge, expected, moved
+from stream.routing.ceilings import NO_PRICES, Burden, Prices, expected, moved
 from stream.routing.contextual import ContextualModel, foreseen
 from stream.routing.evidence import ClassEvidence
 from stream.routing.settings import RoutingSettings
@@ -50,9 +50,8 @@ class Treasury:
     def expect(self, evidence: ClassEvidence, update: RoutingUpdate, model: ContextualModel) -> None:
         """Note what a class is expected to use up, decided so, where routers refine it by a model."""
         name, pool = evidence.query_class, self._settings.pool_of(evidence.query_class)
-        if self._is_needed and name != pool:
-            charged = charge(evidence, self.of(name), self._settings)
-            burden = expected(charged, foreseen(update, model))
+        if self._is_needed and name != pool and evidence.arms:
+            burden = expected(evidence, foreseen(update, model), self._settings)
             self._expected.setdefault(pool, {})[name] = (max(evidence.count, 1), burden)
 
     def forget(self, query_class: str) -> None:

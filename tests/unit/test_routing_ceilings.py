@@ -8,7 +8,7 @@ import pytest
 
 from stream.records import Arm
 from stream.routing.book import Book
-from stream.routing.ceilings import CREDIT_REQUESTS, Account, Prices, Spending, charge, debt, expected, moved
+from stream.routing.ceilings import CREDIT_REQUESTS, Account, Prices, Spending, burdens, charge, debt, expected, moved
 from stream.routing.contextual import ContextualModel
 from stream.routing.decision import decide
 from stream.routing.evidence import ArmEvidence, ClassEvidence, Quantity, Tally
@@ -35,7 +35,7 @@ def test_charge_is_price_times_what_an_arm_uses_up_of_each_ceiling() -> None:
     """Twice the cost ceiling at .1 each and half the latency ceiling at .2: .2 and .1."""
     charged = charge(class_of(arm("a", cost=0.02, latency=1.0)), Prices(cost=0.1, latency=0.2), UNDER).arms[0]
 
-    assert charged.uses == (2.0, 0.5)
+    assert burdens(class_of(arm("a", cost=0.02, latency=1.0)), UNDER) == [(2.0, 0.5)]
     assert charged.burden == 2.0
     assert charged.toll == pytest.approx(0.3)
 
@@ -44,7 +44,7 @@ def test_an_arm_of_unknown_cost_is_never_free() -> None:
     """It counts as using up the whole ceiling, however cheap the others are."""
     charged = charge(class_of(arm("a", cost=0.0001, latency=0.1), arm("b")), Prices(cost=0.1), UNDER)
 
-    assert charged.arms[1].uses == (1.0, 1.0)
+    assert charged.arms[1].burden == 1.0
     assert charged.arms[1].toll == pytest.approx(0.1)
 
 
@@ -57,9 +57,9 @@ def test_nothing_is_charged_without_a_ceiling() -> None:
 
 def test_expectation_weighs_what_arms_use_up_by_their_shares() -> None:
     """A quarter of 4 ceilings and three quarters of nothing."""
-    charged = charge(class_of(arm("a", cost=0.04, latency=0.0), arm("b", cost=0.0, latency=0.0)), Prices(), UNDER)
+    evidence = class_of(arm("a", cost=0.04, latency=0.0), arm("b", cost=0.0, latency=0.0))
 
-    assert expected(charged, {"a": 0.25, "b": 0.75}).cost == pytest.approx(1.0)
+    assert expected(evidence, {"a": 0.25, "b": 0.75}, UNDER).cost == pytest.approx(1.0)
 
 
 def test_debt_is_never_lent_out_of_what_was_not_spent_before() -> None:
