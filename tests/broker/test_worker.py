@@ -15,6 +15,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from stream.fold.spec import FoldSpec
 from stream.provision import provision
+from stream.record_batches import read_by_batch
 from stream.records import RoutingUpdate
 from stream.settings import Settings
 from stream.topics import DEAD_LETTERS, ROUTING, TRACES
@@ -163,6 +164,7 @@ class RawName(str):
 
 async def test_header_name_that_is_not_utf8_stops_no_partition(loop: Loop, monkeypatch: pytest.MonkeyPatch):
     """Clients of librdkafka can send one and no broker refuses it; what stands before it in the same fetch counts too."""
+    read_by_batch()  # aiokafka's own parser ends at such a name, in this test's audit too
     for module in ("producer", "message_accumulator"):
         monkeypatch.setattr(f"aiokafka.producer.{module}.DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
     values = [b'{"trace_id": "t%d", "query": "hi", "model": "m", "outcome": "success"}' % number for number in range(40)]
