@@ -21,7 +21,7 @@ UNKNOWN_MULTIPLE = 1.0
 """An arm of which a quantity is not known counts as so many ceilings: never for free, and never so dear that it is not tried."""
 REPAY_REQUESTS = 100
 """A debt is paid back over so many requests, or over a minute's where there are more: sooner, one dear draw would drive out good arms."""
-AIM, LEAST_TARGET, GREATEST_TARGET = 0.99, 0.1, 1.1
+AIM, LEAST_TARGET, GREATEST_TARGET = 0.98, 0.1, 1.1
 """Parts of the ceiling that are aimed at: ordinarily, and however great the debt, or the credit."""
 MAX_DEBT = 10.0
 """Debt, in multiples of what is paid back at a time, beyond which no more is remembered: an import of old, dear traces is not paid off for weeks."""
