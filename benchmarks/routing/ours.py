@@ -110,7 +110,7 @@ class Ours:
             self._x[len(self._seen)] = described(query)
         self._seen.append((query_class, arm_id, reward))
         self._ranked.clear()
-        self._treasury.take_note()
+        self._treasury.take_note(query_class)
         if self._models and len(self._seen) % FIT_EVERY == 0:
             self._fit()
 

@@ -137,7 +137,7 @@ class RoutingDesk:
     def learn(self, statistics: PartitionStatistics) -> None:
         """Take a partition's running total; of one fold, partition and class the highest offset wins, another fold's is ignored."""
         if self._book.learn(statistics):
-            self._treasury.take_note()
+            self._treasury.take_note(statistics.query_class)
             self._touch(statistics.query_class)
 
     def forget_class(self, key: str) -> None:

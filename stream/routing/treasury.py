@@ -25,7 +25,7 @@ class Treasury:
         settings: with the ceilings.
         book: in which it is written what was spent.
         prices: of each pool, as they stood last.
-        interval_s: between two looks.
+        interval_s: between two looks at one pool.
 
     Attributes:
         prices: of each pool, as they stand.
@@ -37,15 +37,18 @@ class Treasury:
         self.prices = dict(prices) if self._is_needed else {}
         self._told = dict(self.prices)
         self._expected: dict[str, dict[str, tuple[float, Burden]]] = {}
-        self._looked_s, self._has_news = -math.inf, False
+        self._looked_s: dict[str, float] = {}
+        self._news: set[str] = set()
+        """Pools in which something came in: no other's prices move, since each look is a step and tenants' steps must be their own."""
 
     def of(self, query_class: str) -> Prices:
         """The prices that a class is charged."""
         return self.prices.get(self._settings.pool_of(query_class), NO_PRICES)
 
-    def take_note(self) -> None:
-        """Something came in."""
-        self._has_news = self._is_needed
+    def take_note(self, query_class: str) -> None:
+        """Something came in of a class."""
+        if self._is_needed:
+            self._news.add(self._settings.pool_of(query_class))
 
     def expect(self, evidence: ClassEvidence, update: RoutingUpdate, model: ContextualModel) -> None:
         """Note what a class is expected to use up, decided so, where routers refine it by a model."""
@@ -62,6 +65,7 @@ class Treasury:
         if not classes:
             self._expected.pop(pool, None)
             self.prices.pop(pool, None)
+            self._looked_s.pop(pool, None)
 
     def look(self, now_s: float) -> list[str]:
         """Move the prices where something was spent and it is time.
@@ -69,11 +73,11 @@ class Treasury:
         Returns:
             The pools whose prices are no longer those that their classes were last decided with.
         """
-        if not self._has_news or now_s - self._looked_s < self._interval_s:
-            return []
-        self._looked_s, self._has_news = now_s, False
-        for pool, classes in self._expected.items():
-            self.prices[pool] = self._moved(pool, list(classes.values()))
+        due = [pool for pool in self._news if now_s - self._looked_s.get(pool, -math.inf) >= self._interval_s]
+        self._news.difference_update(due)
+        for pool in self._expected.keys() & due:
+            self._looked_s[pool] = now_s
+            self.prices[pool] = self._moved(pool, list(self._expected[pool].values()))
         told = [pool for pool, prices in self.prices.items() if prices.differ(self._told.get(pool, NO_PRICES), WORTH_A_MOVE)]
         self._told |= {pool: self.prices[pool] for pool in told}
         return told

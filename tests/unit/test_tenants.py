@@ -27,7 +27,7 @@ from stream.routing.state import RoutingState
 from stream.settings import Settings
 from tests.broker.client_tools import routing_update
 from tests.logs import START_MS, LogRecord, small_spec
-from tests.unit.routing_support import by_class, desk, scored, shares, statistics
+from tests.unit.routing_support import by_class, desk, row, scored, shares, statistics
 
 MakeSettings = Callable[..., Settings]
 Names = st.text(alphabet="a|\\*~", max_size=5)
@@ -51,18 +51,24 @@ def test_two_tenants_classes_never_have_one_name(one: tuple[str, str], other: tu
 
 
 def routes_of(log: list[dict[str, Any]], spec: FoldSpec, settings: RoutingSettings) -> dict[str, bytes]:
-    """Fold a log over two partitions and decide; the updates by class, without what counts them."""
+    """Fold a log over two partitions and decide as it grows, every five seconds; the last updates by class, without what counts them."""
     routing = RoutingDesk(settings=settings, fold=spec.id, state=RoutingState())
     routing.claim(1)
-    for number in range(2):
-        state = PartitionState(number, spec)
-        mine = [body for body in log if PARTITION[body["trace_id"]] == number]
-        records = [LogRecord(offset, START_MS + body["at_ms"], body["trace_id"].encode(), json.dumps(body).encode()) for offset, body in enumerate(mine)]
-        fold(state, records, classify_query)
-        for query_class in state.all_classes():
-            routing.learn(state.statistics(query_class))
-    updates = {update.query_class: msgspec.structs.replace(update, version=(0, 0)) for update in routing.due(0.0, limit=10_000)}
+    states, said = [PartitionState(number, spec) for number in range(2)], list[RoutingUpdate]()
+    for step, _ in enumerate(range(0, log[-1]["at_ms"] + 1, STEP_MS)):
+        for state in states:
+            mine = [body for body in log if body["at_ms"] // STEP_MS == step and PARTITION[body["trace_id"]] == state.number]
+            records = [LogRecord(state.position + at, START_MS + body["at_ms"], body["trace_id"].encode(), json.dumps(body).encode()) for at, body in enumerate(mine)]
+            fold(state, records, classify_query)
+            for query_class in state.take_changed_classes():
+                routing.learn(state.statistics(query_class))
+        said += routing.due(step * STEP_MS / 1000, limit=10_000)
+    said += routing.due(log[-1]["at_ms"] / 1000 + 100, limit=10_000)
+    updates = {update.query_class: msgspec.structs.replace(update, version=(0, 0)) for update in said}
     return {name: msgspec.json.encode(update) for name, update in updates.items()}
+
+
+STEP_MS = 5_000
 
 
 class _Partition(dict[str, int]):
@@ -75,8 +81,8 @@ class _Partition(dict[str, int]):
 PARTITION = _Partition()
 
 
-def log_of(tenants: tuple[str, ...], seed: int, count: int = 300) -> list[dict[str, Any]]:
-    """Traces of tenants who disagree on which model is good; the last of each partition is of the first tenant, so that time is the same without the others."""
+def log_of(tenants: tuple[str, ...], seed: int, count: int = 100) -> list[dict[str, Any]]:
+    """Traces of tenants who disagree on which model is good; every step ends in each partition with one of the first tenant, so that time is the same without the others."""
     rnd, log = random.Random(seed), []
     for number in range(count):
         tenant, model = rnd.choice(tenants), rnd.choice(["m1", "m2"])
@@ -94,28 +100,44 @@ def log_of(tenants: tuple[str, ...], seed: int, count: int = 300) -> list[dict[s
                 score = (is_good if kind == "human" else tenant == tenants[0]) * 1.0  # judges tell the first tenant's traces from the others', not good from bad
                 rating = {"type": "feedback", "trace_id": body["trace_id"], "rater": rater, "rater_kind": kind, "score": score}
                 log.append({**rating, "given_at": START_MS / 1000, "at_ms": number * 1000})
-    last = [next(name for name in (f"end{n}" for n in range(99)) if PARTITION[name] == number) for number in range(2)]
-    return [*log, *({"trace_id": name, "tenant": tenants[0], "model": "m1", "query_class": "code", "at_ms": count * 1000} for name in last)]
+    clock = {"tenant": tenants[0], "model": "m1", "query_class": "code", "outcome": "success", "cost_usd": 0.5}
+    names = [f"clock{number}" for number in range(8 * count * 1000 // STEP_MS)]
+    for number in range(2):
+        mine = (name for name in names if PARTITION[name] == number)
+        log += [{**clock, "trace_id": next(mine), "at_ms": end - 1} for end in range(STEP_MS, count * 1000 + 1, STEP_MS)]
+    return sorted(log, key=lambda body: body["at_ms"])
+
+
+TENANTS = ("acme", "rival", "acme|code", "")
+
+
+def updates(log: list[dict[str, Any]], tenants: str, **given: Any) -> dict[str, bytes]:
+    spec = small_spec(partitions=2, horizon=1_000, max_classes=100, max_arms=10, keep_minutes=99, tenants=tenants)
+    return routes_of(log, spec, RoutingSettings(default_arm=Arm(model="m1"), tenants_apart=tenants == "apart", **given))
 
 
 @pytest.mark.parametrize("policy", sorted(policies()))
-@pytest.mark.parametrize("seed", range(3))
-def test_no_byte_of_a_tenants_updates_is_owed_to_another(seed: int, policy: str) -> None:
-    """Without the traces of all others, a tenant's updates and that for tenants never seen are the same, byte for byte; shared, they are not."""
-    log = log_of(("acme", "rival", "acme|code", ""), seed)
+@pytest.mark.parametrize("ceilings", [{}, {"max_cost_usd": 0.3, "max_latency_s": 4.0}], ids=["no ceilings", "ceilings"])
+@pytest.mark.parametrize("seed", range(2))
+def test_no_byte_of_a_tenants_updates_is_owed_to_another(seed: int, ceilings: dict[str, float], policy: str) -> None:
+    """Without the traces of all others, a tenant's updates and that for tenants never seen are the same, byte for byte."""
+    log = log_of(TENANTS, seed)
     acmes = {body["trace_id"] for body in log if body.get("tenant") == "acme"}
     alone = [body for body in log if body["trace_id"] in acmes]
 
-    def updates(bodies: list[dict[str, Any]], tenants: str) -> dict[str, bytes]:
-        settings = RoutingSettings(policy=policy, default_arm=Arm(model="m1"), tenants_apart=tenants == "apart")
-        return routes_of(bodies, small_spec(partitions=2, horizon=1_000, max_classes=100, max_arms=10, keep_minutes=99, tenants=tenants), settings)
-
-    together, without = updates(log, "apart"), updates(alone, "apart")
+    together, without = (updates(bodies, "apart", policy=policy, **ceilings) for bodies in (log, alone))
 
     assert set(without) == {"acme|code", "acme|math", "acme|*", "*"}
     assert {name: together[name] for name in without} == without
     assert set(together) - set(without) == {class_of_tenant(tenant, name) for tenant in ("rival", "acme|code", "") for name in ("code", "math", "*")}
-    assert updates(log, "shared")["code"] != updates(alone, "shared")["code"]
+    assert (msgspec.json.decode(without["acme|code"], type=RoutingUpdate).lambda_cost > 0) == bool(ceilings)
+
+
+def test_shared_tenants_learn_from_each_other() -> None:
+    """The same logs where tenants are shared: what the test above compares does change."""
+    log = log_of(TENANTS, seed=0)
+
+    assert updates(log, "shared")["code"] != updates([body for body in log if body.get("tenant") == "acme"], "shared")["code"]
 
 
 # ---- the desk
@@ -149,6 +171,28 @@ def test_word_on_a_tenant_holds_for_its_classes_alone() -> None:
 
     pinned = {name: arm for name, update in updates.items() for arm, share in shares(update).items() if share == 1.0}
     assert pinned == {"acme|code": "tenants", "acme|math": "own", "acme|*": "tenants", "rival|code": "everyone's", "rival|*": "everyone's", ANY_CLASS: "everyone's"}
+
+
+def test_what_a_tenant_spends_moves_its_own_price_alone() -> None:
+    """A price moves by a step a look: a busy tenant's looks must not hurry another's price along."""
+    routing = desk(tenants_apart=True, max_cost_usd=0.1)
+
+    def spend(tenant: str, offset: int) -> None:
+        dear = row(*[1.0] * (10 * offset), COST_KNOWN=10 * offset, COST_NANO_USD=10 * offset * 500_000_000)
+        routing.learn(statistics({"a": [dear], "b": [row(1.0)]}, query_class=f"{tenant}|code", offset=offset))
+
+    for offset in range(1, 4):
+        spend("acme", offset)
+        routing.due(float(offset))
+    before = dict(routing.state.prices)
+    for offset in range(1, 4):
+        spend("rival", offset)
+        routing.due(10.0 + offset)
+
+    assert set(before) == {"acme|*"}
+    assert set(routing.state.prices) == {"acme|*", "rival|*"}
+    assert min(price.cost for price in routing.state.prices.values()) > 0
+    assert routing.state.prices["acme|*"] == before["acme|*"]
 
 
 def test_shared_tenants_know_no_words_on_a_tenant() -> None:
