@@ -103,7 +103,7 @@ def test_spend_settles_at_the_ceiling_where_the_better_arm_is_too_dear(policy: s
     for request in range(2_000):
         evidence = book.evidence("code")
         update = decide(evidence, settings=settings, overrides=overrides, prices=treasury.of("code"))
-        treasury.take_note()
+        treasury.take_note("code")
         treasury.expect(evidence, update, ContextualModel())
         treasury.look(float(request))
         name = rng.choices([one.id for one in update.arms], [one.probability for one in update.arms])[0]
