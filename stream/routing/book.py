@@ -172,6 +172,17 @@ class Book:
         priors = everywhere.priors(weighed, pooled, ages, self._settings)
         return class_evidence(query_class, weighed, self._settings, priors=priors, elsewhere=pooled, log_time_ms=self.log_time_ms, scales=ages.scales)
 
+    def refresh(self) -> None:
+        """Work out anew what the classes of each pool say together, where there are too many of them to do it for every evidence."""
+        self.catch_up()
+        for pool in self._pools.values():
+            pool.refresh(self._ages_now(), self._settings)
+
+    def version_of_pool(self, query_class: str) -> int:
+        """Version of what the classes that a class shares evidence with say together; its evidence is as of another one where this has moved on."""
+        pool = self._pools.get(self._settings.pool_of(query_class))
+        return pool.version if pool else 0
+
     def accounts(self, pool: str) -> tuple[Account, Account]:
         """What was spent above the ceilings of cost and of latency, in the classes of a pool together."""
         settings, spent = self._settings, self._pools[pool].merged.spent if pool in self._pools else {}

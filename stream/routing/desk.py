@@ -59,11 +59,15 @@ class Place:
     """When this owner published it; None: it has to, whatever it says."""
     has_changed: bool = True
     """Whether something came in since it was considered."""
+    pool_version: int = 0
+    """Version of what the classes that it shares evidence with said together when it was considered."""
     has_new_counts: bool = False
     """Whether it was considered, and only its counts had changed."""
 
-    def is_due(self, now_s: float, pace: Pace) -> bool:
+    def is_due(self, now_s: float, pace: Pace, pool_version: int) -> bool:
         """Whether the class is to be considered."""
+        if self.pool_version != pool_version and now_s - self.considered_s >= pace.turn_s:
+            return True
         if self.published_s is None or now_s - self.published_s >= pace.stale_s:
             return True
         if self.has_new_counts and now_s - self.published_s >= pace.turn_s:
@@ -100,7 +104,7 @@ class RoutingDesk:
         self._places: dict[str, Place] = {ANY_CLASS: Place()}
         self._stirred = {ANY_CLASS}
         """Classes that may be due for another reason than time; the rest are asked only every `LOOK_INTERVAL_S`."""
-        self._looked_s = -math.inf
+        self._looked_s = self._refreshed_s = -math.inf
         self._on_topic: set[str] = set()
         self._gone: set[str] = set()
         self._greatest_epoch = state.epoch
@@ -233,9 +237,12 @@ class RoutingDesk:
         names: Collection[str] = self._stirred
         if now_s - self._looked_s >= LOOK_INTERVAL_S:
             self._looked_s, names = now_s, self._places.keys()
+            if now_s - self._refreshed_s >= POOL_INTERVAL_S:
+                self._refreshed_s = now_s
+                self._book.refresh()
         pace, pooled = self._pace(""), self._pace(ANY_CLASS)
         for name in names:
-            if self._places[name].is_due(now_s, pooled if self._is_pool(name) else pace):
+            if self._places[name].is_due(now_s, pooled if self._is_pool(name) else pace, self._book.version_of_pool(name)):
                 yield name
 
     def _pace(self, name: str) -> Pace:
@@ -248,7 +255,7 @@ class RoutingDesk:
     def _reconsider(self, name: str, now_s: float) -> RoutingUpdate | None:
         """Decide for one class, and publish where that is worth it."""
         place, evidence = self._places[name], self._book.evidence(name)
-        place.considered_s, place.has_changed = now_s, False
+        place.considered_s, place.has_changed, place.pool_version = now_s, False, self._book.version_of_pool(name)
         self._stirred.discard(name)
         if not self._is_alive(evidence):
             place.published_s = now_s

@@ -10,8 +10,8 @@ from stream.routing.pooling import Pooled, pool
 from stream.routing.settings import RoutingSettings
 from stream.routing.weighing import Ages
 
-POOLED_AGAIN = 8
-"""Once so great a part of the classes has changed, what all of them say together is worked out anew: with less than 16, at every change."""
+EXACT_CLASSES = 32
+"""With more of them, what all say together is worked out anew only when it is told to: it takes some 30 us a class."""
 
 
 class Pool:
@@ -19,23 +19,33 @@ class Pool:
 
     Attributes:
         merged: what they make together.
+        version: of what they say together: another number once that is worked out anew.
     """
 
     def __init__(self) -> None:
         self.merged = Merged()
         self._classes: dict[str, Merged] = {}
-        self._changes = 0
+        self.version = 0
+        self._has_changed = False
         self._pooled: tuple[Ages, Pooled] | None = None
 
     def take(self, query_class: str, merged: Merged) -> None:
         """Take what has changed in a class."""
         self._classes[query_class] = merged
         self.merged.change(merged.news())
-        self._changes += 1
+        self._has_changed = True
 
     def drop(self, query_class: str) -> None:
         """Drop a class that has nothing any more."""
         self._classes.pop(query_class, None)
+        self._has_changed = True
+
+    def refresh(self, ages: Ages, settings: RoutingSettings) -> None:
+        """Work out what all classes say together, if that may have changed."""
+        if self._pooled is None or self._pooled[0] is not ages or self._has_changed:
+            classes = [_scores(merged.weighed(ages), settings) for _, merged in sorted(self._classes.items())]
+            self._pooled, self._has_changed = (ages, pool(classes, settings.pooled_cap)), False
+            self.version += 1
 
     def priors(self, own: Mapping[str, Weighed], arms: Iterable[str], ages: Ages, settings: RoutingSettings) -> dict[str, Tally]:
         """What the other classes say of arms, for a class with these own sums."""
@@ -44,11 +54,9 @@ class Pool:
         return {arm_id: together.prior(arm_id, scores.get(arm_id, NO_SCORES), part) for arm_id in arms}
 
     def _together(self, ages: Ages, settings: RoutingSettings) -> Pooled:
-        """What all classes say together: as of these ages, and not behind by more than a part of the classes."""
-        if self._pooled is None or self._pooled[0] is not ages or self._changes > len(self._classes) // POOLED_AGAIN:
-            classes = [_scores(merged.weighed(ages), settings) for _, merged in sorted(self._classes.items())]
-            self._pooled, self._changes = (ages, pool(classes, settings.pooled_cap)), 0
-        return self._pooled[1]
+        if self._pooled is None or len(self._classes) <= EXACT_CLASSES:
+            self.refresh(ages, settings)
+        return self._pooled[1] if self._pooled else Pooled()
 
 
 def _scores(weighed: Mapping[str, Weighed], settings: RoutingSettings) -> dict[str, Tally]:

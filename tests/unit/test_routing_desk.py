@@ -478,3 +478,22 @@ def test_an_unknown_policy_is_refused_by_name() -> None:
     """At start-up, and not at the first trace."""
     with pytest.raises(SettingsError, match=r"policy 'thomson' is unknown, but routing knows thompson, .*EDDY_POLICY"):
         desk(policy="thomson")
+
+
+def test_class_is_decided_anew_when_other_classes_have_taught_it_something() -> None:
+    """Three of four against two of four in `code`; then a hundred of each in `math` say the opposite: `code` follows within seconds, though nothing of its own came in.
+
+    Else what is published would depend on which class spoke last, and a new owner would publish something else from the same totals.
+    """
+    routing = desk(min_evidence=1)
+    routing.learn(statistics({"a": scored(3, 1), "b": scored(2, 2)}))
+    before = shares(decided(routing, 0.0))
+    routing.learn(statistics({"a": scored(20, 80), "b": scored(80, 20)}, query_class="math"))
+    for now_s in (0.2, 1.5, 3.0):
+        updates = {update.query_class: update for update in routing.due(now_s)}
+        after = shares(updates["code"]) if "code" in updates else before
+        if after != before:
+            break
+
+    assert before["a"] > before["b"]
+    assert after["a"] < after["b"]
