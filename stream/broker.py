@@ -25,6 +25,7 @@ from stream import leash
 from stream.errors import BrokerUnavailableError, MissingExtraError, NotOwnedError
 
 if TYPE_CHECKING:
+    from stream.provision import TopicPlan
     from stream.settings import Settings
 
 HOST = "127.0.0.1"
@@ -35,6 +36,8 @@ READY_S = 10.0
 """A loaded machine starts it in under a second; 1 ms is usual."""
 GRACE_S = 5.0
 """Tansu 0.6 takes 2.3 s to end after SIGTERM."""
+LIVES = 20
+"""So often it is started anew where a client has written before the log was made; once is rare."""
 LOCK_PATIENCE_S = 1.0
 """A broker that was killed with its owner holds the lock until the kernel has taken it down."""
 POLL_S = 0.01
@@ -48,15 +51,17 @@ class EmbeddedBroker:
     Args:
         data_dir: holds `broker.json` (where clients find it), `broker.log` and the lock.
         port: the port to listen on; None is the one it had the last time, or a free one.
+        log: the topic to make before any client can write to it (`stream.first_topic`), where clients may know it from an earlier life.
 
     Example:
         >>> broker = EmbeddedBroker(Path("data"))
         >>> # await broker.start(); ...; await broker.stop()
     """
 
-    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+    def __init__(self, data_dir: Path, port: int | None = None, *, log: TopicPlan | None = None) -> None:
         self.data_dir = Path(data_dir)
         self._wanted = port
+        self._log = log
         self._port: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[bytes] | None = None
@@ -96,7 +101,8 @@ class EmbeddedBroker:
 
         1. Take the data folder's lock, which the process inherits: it is held as long as the broker lives.
         2. Choose the port: the one asked for, the one of the last time, or a free one.
-        3. Start the process, wait for its first answer, and write down where it is.
+        3. Start the process and make the log; where a client was quicker, start another.
+        4. Wait for an answer, and write down where it is.
 
         Raises:
             MissingExtraError: the `embedded` extra is not installed.
@@ -108,13 +114,24 @@ class EmbeddedBroker:
         self._lock = await _lock(self.data_dir / "broker.lock")
         try:
             self._port = self._wanted or _usable(remembered_port(self.data_dir)) or free_port()
-            self._process = self._launch(binary)
-            await self._answer()
+            await self._start_empty(binary)  # 3
+            await self._answer()  # 4
         except BaseException:
             self.kill()
             raise
         _write_whole(self.data_dir / "broker.json", json.dumps({"bootstrap": self.bootstrap, "port": self._port, "pid": self.pid}))
         return self.bootstrap
+
+    async def _start_empty(self, binary: Path) -> None:
+        from stream.first_topic import is_made_first
+
+        for _ in range(LIVES):
+            self._process = self._launch(binary)
+            if self._log is None or await is_made_first(HOST, int(self._port or 0), self._log, within_s=READY_S):
+                return
+            self._process.kill()
+            self._process.wait()
+        raise BrokerUnavailableError(f"clients wrote to {self.bootstrap} before {self._log} was made, {LIVES} times in a row; stop some of them while `eddy up` starts")
 
     async def stop(self) -> None:
         """End the process: SIGTERM, then SIGKILL after `GRACE_S`. Everything it held is gone."""

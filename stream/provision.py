@@ -9,7 +9,7 @@ back, but none is acted upon. In particular `message.timestamp.type=LogAppendTim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import BrokerUnavailableError, TopicMismatchError
 from stream.settings import Settings
-from stream.topics import STATE_BYTES, TOPICS, checkpoints_topic, routing_state_topic
+from stream.topics import STATE_BYTES, TOPICS, TRACES, checkpoints_topic, routing_state_topic
 
 REQUEST_TIMEOUT_MS = 15_000
 VISIBLE_S = 30.0
@@ -78,7 +78,12 @@ def plan(settings: Settings, extra: Iterable[TopicPlan] = ()) -> tuple[TopicPlan
     return tuple(_fitted(topic, settings) for topic in (*stated, *extra))
 
 
-async def provision(settings: Settings, extra: Iterable[TopicPlan] = (), *, but: Container[str] = ()) -> list[str]:
+def log_plan(settings: Settings) -> TopicPlan:
+    """Plan the log alone."""
+    return next(topic for topic in plan(settings) if topic.name == TRACES.name)
+
+
+async def provision(settings: Settings, extra: Iterable[TopicPlan] = ()) -> list[str]:
     """Create the topics that are missing; safe to run again, and by several at once.
 
     1. Read what is there, and refuse before anything is created if it does not fit.
@@ -88,7 +93,6 @@ async def provision(settings: Settings, extra: Iterable[TopicPlan] = (), *, but:
     Args:
         settings: the deployment.
         extra: further topics, such as a worker's changelogs (`changelog`).
-        but: names of topics to leave alone.
 
     Returns:
         The names of the topics that this call created.
@@ -97,7 +101,7 @@ async def provision(settings: Settings, extra: Iterable[TopicPlan] = (), *, but:
         TopicMismatchError: an existing topic has another number of partitions, or the broker refuses to create one.
         BrokerUnavailableError: the broker cannot be reached.
     """
-    planned = [topic for topic in plan(settings, extra) if topic.name not in but]
+    planned = plan(settings, extra)
     async with _admin(settings) as admin:
         present = await _partitions(admin)
         _refuse_other_counts(planned, present)

@@ -124,8 +124,9 @@ class Supervisor:
 
     async def _start_broker(self) -> None:
         from stream.broker import EmbeddedBroker
+        from stream.provision import log_plan
 
-        self._broker = EmbeddedBroker(self._given.data_dir)
+        self._broker = EmbeddedBroker(self._given.data_dir, log=log_plan(self._given))
         bootstrap = await self._broker.start()
         self.settings = self._given.model_copy(update={"bootstrap": bootstrap})
 

@@ -1,7 +1,7 @@
 """Putting back into an empty embedded broker what the archive holds, so that what was learned is there again.
 
-Everything a worker needs to go on is a checkpoint at the archive's end. The log itself begins anew: clients publish all the time, so its
-topic is made last, and their next records are simply its first.
+Everything a worker needs to go on is a checkpoint at the archive's end. The log itself begins anew: clients publish all the time, and
+what they write from the broker's first moment on are simply its first records.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from stream.fold.spec import FoldSpec
 from stream.provision import provision, worker_changelogs
 from stream.reading.query_class import classifier
 from stream.topics import CHANGELOG, TRACES, checkpoints_topic
+from stream.transport.probe import look
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -58,14 +59,14 @@ class Record:
 
 
 async def restore(settings: Settings, *, path: Path | None = None, progress: Progress | None = None) -> int:
-    """Put back what the archive holds, into an empty broker that has no log yet: no client's record is taken before the end of 4.
+    """Put back what the archive holds, into an empty broker; what clients have written to its log already comes behind that.
 
-    1. Create what topics are missing, all but the log, and refuse a broker that holds records.
+    1. Create what topics are missing. Refuse a broker that holds records elsewhere than in its log, or in it the one archived last.
     2. Publish what is mirrored.
     3. For each partition, fold what is archived behind its newest checkpoint of the fold that is to run; where there is none, the fold
        is new, and folds all that is archived. Publish one full checkpoint at the archive's end.
     4. Tell the archive that it goes on at the new log's start, in one transaction.
-    5. Create the log, and send the forwards of 3 to it.
+    5. Send the forwards of 3 to the log.
     After a crash before the end of 5 throw the broker away, and restore into another empty one: each time the archive holds as much.
 
     Args:
@@ -88,14 +89,14 @@ async def restore(settings: Settings, *, path: Path | None = None, progress: Pro
     async with _owned(path) as database:
         await _refuse_other_count(database, settings)
         topics = worker_changelogs(FoldSpec.of(settings).id, partitions=settings.partitions)
-        await provision(settings, topics, but=(TRACES.name,))
-        await _refuse_if_not_empty(settings)  # 1
+        await provision(settings, topics)
+        await _refuse_if_not_empty(settings)
+        await _refuse_archived_log(settings, await schema.read_positions(database))  # 1
         async with _producer(settings) as producer:
             publisher = _Publisher(producer, progress)
             positions, forwards = await _put_back(database, settings, publisher)  # 2, 3
             await _tell(database, FoldSpec.of(settings).id, positions, publisher.mirrored_ends)  # 4
-            await provision(settings, topics)  # 5
-            await publisher.send(forwards)
+            await publisher.send(forwards)  # 5
     return publisher.done
 
 
@@ -239,7 +240,7 @@ async def _refuse_if_not_empty(settings: Settings) -> None:
     try:
         await consumer.start()
         cluster = await consumer._client.fetch_all_metadata()
-        names = [name for name in cluster.topics() if name.startswith(("eddy.", "eddy-"))]
+        names = [name for name in cluster.topics() if name.startswith(("eddy.", "eddy-")) and name != TRACES.name]
         ends = await consumer.end_offsets([TopicPartition(name, number) for name in names for number in cluster.partitions_for_topic(name) or ()])
     except KafkaError as exc:
         raise BrokerUnavailableError(f"the broker at {settings.bootstrap} cannot be looked at ({exc!r}), but a restore begins with that; is it running?") from exc
@@ -247,6 +248,14 @@ async def _refuse_if_not_empty(settings: Settings) -> None:
         await consumer.stop()
     if full := sorted({place.topic for place, end in ends.items() if end > 0}):
         raise BrokerNotEmptyError(f"the broker at {settings.bootstrap} holds records of {', '.join(full)}, but a restore needs an empty one; start a new one")
+
+
+async def _refuse_archived_log(settings: Settings, positions: Sequence[Position]) -> None:
+    last = {(TRACES.name, position.partition): position for position in positions if position.record_hash is not None}
+    views = await look(settings.client_options, {place: position.offset - position.base for place, position in last.items()})
+    for place, view in views.items():
+        if view.record is not None and last[place].recognises(view.record.value, view.record.timestamp):
+            raise BrokerNotEmptyError(f"the archive holds what stands in {TRACES.name} of the broker at {settings.bootstrap}, but a restore needs an empty one; start a new one")
 
 
 def _kept(topic: str, fold: str) -> bool:

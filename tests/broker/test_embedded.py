@@ -16,9 +16,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from stream import first_topic
 from stream.broker import EmbeddedBroker, answers, find_binary
 from stream.errors import BrokerUnavailableError, MissingExtraError, NotOwnedError
+from stream.provision import TopicPlan
 
 pytestmark = pytest.mark.embedded_only
 
@@ -46,6 +49,62 @@ async def test_broker_answers_once_started(tmp_path: Path) -> None:
     assert host == "127.0.0.1"
     assert 1_000_000 < size < 200_000_000
     assert not await answers(host, int(port))
+
+
+LOG = TopicPlan(name="log", partitions=2, config={})
+
+
+async def test_log_that_a_client_was_quicker_than_is_not_taken(tmp_path: Path) -> None:
+    """A client knows the topic from the life before. The broker takes its record without a topic, and numbers the next ones from 0 again."""
+    first, second = EmbeddedBroker(tmp_path, log=LOG), EmbeddedBroker(tmp_path)
+    producer = AIOKafkaProducer(bootstrap_servers=await first.start())
+    try:
+        await producer.start()
+        await producer.send_and_wait(LOG.name, b"1", partition=1)
+        first.kill()
+        host, port = (await second.start()).split(":")
+        too_early = await producer.send_and_wait(LOG.name, b"2", partition=1)
+
+        taken = await first_topic.is_made_first(host, int(port), LOG, within_s=5)
+
+        assert too_early.offset == 0
+        assert not taken
+        with pytest.raises(BrokerUnavailableError, match="refuses to make log"):
+            await first_topic.is_made_first(host, int(port), LOG, within_s=5)
+    finally:
+        await producer.stop()
+        second.kill()
+
+
+async def test_broker_is_started_anew_until_it_has_made_its_log_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first two took is gone; the third one's log begins at 0 for good. Where clients are always quicker, that is said."""
+    really, lives = first_topic.is_made_first, []
+
+    async def twice_too_late(host: str, port: int, topic: TopicPlan, *, within_s: float) -> bool:
+        lives.append(port)
+        return await really(host, port, topic, within_s=within_s) and len(lives) > 2
+
+    monkeypatch.setattr(first_topic, "is_made_first", twice_too_late)
+    broker = EmbeddedBroker(tmp_path, log=LOG)
+    producer = AIOKafkaProducer(bootstrap_servers=await broker.start())
+    await producer.start()
+    try:
+        placed = [(await producer.send_and_wait(LOG.name, b"1", partition=1)).offset for _ in range(3)]
+    finally:
+        await producer.stop()
+        broker.kill()
+
+    assert placed == [0, 1, 2]
+    assert len(lives) == 3
+    assert len(set(lives)) == 1
+    monkeypatch.setattr(first_topic, "is_made_first", _never)
+    with pytest.raises(BrokerUnavailableError, match="clients wrote to"):
+        await broker.start()
+    assert broker.pid is None
+
+
+async def _never(*_: object, **__: object) -> bool:
+    return False
 
 
 async def test_broker_keeps_its_port_over_a_restart(tmp_path: Path) -> None:
