@@ -25,8 +25,8 @@ from stream.fold.elsewhere import Outgoing
 from stream.fold.spec import FoldSpec
 from stream.provision import provision, worker_changelogs
 from stream.reading.query_class import classifier
+from stream.topic_reader import reading
 from stream.topics import CHANGELOG, TRACES, checkpoints_topic
-from stream.transport.probe import look
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -247,15 +247,16 @@ async def _refuse_if_not_empty(settings: Settings) -> None:
     finally:
         await consumer.stop()
     if full := sorted({place.topic for place, end in ends.items() if end > 0}):
-        raise BrokerNotEmptyError(f"the broker at {settings.bootstrap} holds records of {', '.join(full)}, but a restore needs an empty one; start a new one")
+        raise BrokerNotEmptyError(f"the broker at {settings.bootstrap} holds records of {', '.join(full)}, but a restore needs an empty one")
 
 
 async def _refuse_archived_log(settings: Settings, positions: Sequence[Position]) -> None:
-    last = {(TRACES.name, position.partition): position for position in positions if position.record_hash is not None}
-    views = await look(settings.client_options, {place: position.offset - position.base for place, position in last.items()})
-    for place, view in views.items():
-        if view.record is not None and last[place].recognises(view.record.value, view.record.timestamp):
-            raise BrokerNotEmptyError(f"the archive holds what stands in {TRACES.name} of the broker at {settings.bootstrap}, but a restore needs an empty one; start a new one")
+    last = {position.partition: position for position in positions if position.record_hash is not None}
+    async with reading(settings, TRACES.name, offsets={(TRACES.name, number): position.next_physical - 1 for number, position in last.items()}) as reader:
+        async for record in reader.to_end():
+            position = last.get(record.partition)
+            if position is not None and record.offset == position.next_physical - 1 and position.recognises(record.value, record.timestamp):
+                raise BrokerNotEmptyError(f"the archive holds what stands in {TRACES.name} of the broker at {settings.bootstrap}, but a restore needs an empty one")
 
 
 def _kept(topic: str, fold: str) -> bool:
