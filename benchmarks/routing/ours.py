@@ -26,6 +26,8 @@ REQUEST_S = 6
 """Between two requests, in log time: ten a minute."""
 FIT_EVERY = 25
 """Requests after which the contextual model is fitted anew; a learner does so every few seconds."""
+TOLD = 5
+"""Other classes decided anew when a price has moved, those first that have waited longest; a desk decides all of them."""
 START_S = 1_700_000_000 // 60 * 60
 
 described = lru_cache(maxsize=None)(lambda query: tuple(features(query)))
@@ -56,6 +58,8 @@ class Ours:
         self._x = np.empty((1024, DIMENSION))
         self._now_s = START_S
         self._treasury = Treasury(self._settings, self._book, {}, interval_s=0.0)
+        self._heard_of: dict[str, None] = {}
+        """Classes, those that were decided last at the end."""
         self._last: tuple[str, str, str] = ("", "", "")
         self._ranked: dict[str, dict[str, float]] = {}
 
@@ -78,10 +82,22 @@ class Ours:
         return self._places[ids[at]], shares[at] / cumulative[-1]
 
     def _decide(self, query_class: str) -> RoutingUpdate:
+        """Decide as a desk has between two requests: the class, and while prices move, some of the others and it again."""
+        self._heard_of[query_class] = None
+        update = self._decided(query_class)
+        while self._treasury.look(self._now_s):
+            others = [name for name in self._heard_of if name != query_class][:TOLD]
+            for name in others:
+                self._heard_of.pop(name)
+                self._heard_of[name] = None
+                self._decided(name)
+            update = self._decided(query_class)
+        return update
+
+    def _decided(self, query_class: str) -> RoutingUpdate:
         evidence = self._book.evidence(query_class)
         update = decide(evidence, settings=self._settings, overrides=self._overrides, prices=self._treasury.of(query_class))
         self._treasury.expect(evidence, update, self._model)
-        self._treasury.look(self._now_s)
         return update
 
     def _shares(self, update: RoutingUpdate, query: str) -> tuple[list[str], list[float]]:

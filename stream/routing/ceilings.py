@@ -29,8 +29,8 @@ CREDIT_REQUESTS = 10.0
 """Requests' worth of what was not spent that may be spent later."""
 STEP = 0.1
 """Relative change of a price, at one look, where twice the target would be spent. Replays on public data differed little between .05 and .2."""
-LEAST_PRICE = 0.05
-"""Reward per ceiling from which a price grows: the steps from 0 to it are linear."""
+LEAST_PRICE = 0.005
+"""Reward per ceiling from which a price grows: steps from 0 to it are linear. Coarser ones leap over prices at which an arm that is a little better and far dearer is drawn now and then."""
 GREATEST_PRICE = 1e6
 """At this price one millionth of a ceiling outweighs the whole range of rewards."""
 
@@ -154,6 +154,16 @@ def debt(spendings: Iterable[Spending], repay_requests: float) -> float:
     return owed
 
 
+def target(owed: float, repay_requests: float) -> float:
+    """What a request may be expected to spend, as a multiple of the ceiling: less while a debt is paid back.
+
+    Example:
+        >>> target(0.0, 100), round(target(30.0, 100), 9), target(-20.0, 100)
+        (0.98, 0.68, 1.1)
+    """
+    return min(max(AIM - owed / repay_requests, LEAST_TARGET), GREATEST_TARGET)
+
+
 def moved(price: float, expected_multiple: float, owed: float, repay_requests: float) -> float:
     """Move a price towards the one at which what is expected to be spent is the ceiling, less what is paid back.
 
@@ -169,9 +179,8 @@ def moved(price: float, expected_multiple: float, owed: float, repay_requests: f
     Source: S. Agrawal and N. R. Devanur, Bandits with concave rewards and convex knapsacks, EC 2014, for the dual view.
 
     Example:
-        >>> round(moved(0.05, 2.0, 0.0, 100), 3), moved(0.0, 0.5, 0.0, 100)
-        (0.06, 0.0)
+        >>> round(moved(0.05, 2.0, 0.0, 100), 4), moved(0.0, 0.5, 0.0, 100)
+        (0.0555, 0.0)
     """
-    target = min(max(AIM - owed / repay_requests, LEAST_TARGET), GREATEST_TARGET)
-    excess = min(max(expected_multiple / target - 1.0, -1.0), 1.0)
+    excess = min(max(expected_multiple / target(owed, repay_requests) - 1.0, -1.0), 1.0)
     return min(max(price + STEP * (price + LEAST_PRICE) * excess, 0.0), GREATEST_PRICE)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from stream.records import RoutingUpdate
 from stream.routing.book import Book
-from stream.routing.ceilings import NO_PRICES, Burden, Prices, expected, moved
+from stream.routing.ceilings import NO_PRICES, Burden, Prices, expected, moved, target
 from stream.routing.contextual import ContextualModel, foreseen
 from stream.routing.evidence import ClassEvidence
 from stream.routing.settings import RoutingSettings
@@ -16,6 +16,10 @@ INTERVAL_S = 0.2
 """Least time between two looks at what was spent: each may make every class due."""
 WORTH_A_MOVE = 0.02
 """Relative change of a price that is worth deciding all classes anew."""
+FAR = 1.5
+"""Multiple of the target beyond which a price does not wait for news to rise on: at the foot of a cliff every request may cost twenty ceilings."""
+CLIMBS = 4
+"""Moves of a price for each news of its pool: some classes spend what they spend at any price."""
 
 
 class Treasury:
@@ -38,8 +42,8 @@ class Treasury:
         self._told = dict(self.prices)
         self._expected: dict[str, dict[str, tuple[float, Burden]]] = {}
         self._looked_s: dict[str, float] = {}
-        self._news: set[str] = set()
-        """Pools in which something came in: no other's prices move, since each look is a step and tenants' steps must be their own."""
+        self._moves: dict[str, int] = {}
+        """How often the prices of a pool in which something came in may move: no other's do, since each look is a step and tenants' steps must be their own."""
 
     def of(self, query_class: str) -> Prices:
         """The prices that a class is charged."""
@@ -48,7 +52,7 @@ class Treasury:
     def take_note(self, query_class: str) -> None:
         """Something came in of a class."""
         if self._is_needed:
-            self._news.add(self._settings.pool_of(query_class))
+            self._moves[self._settings.pool_of(query_class)] = CLIMBS
 
     def expect(self, evidence: ClassEvidence, update: RoutingUpdate, model: ContextualModel) -> None:
         """Note what a class is expected to use up, decided so, where routers refine it by a model."""
@@ -73,18 +77,26 @@ class Treasury:
         Returns:
             The pools whose prices are no longer those that their classes were last decided with.
         """
-        due = [pool for pool in self._news if now_s - self._looked_s.get(pool, -math.inf) >= self._interval_s]
-        self._news.difference_update(due)
-        for pool in self._expected.keys() & due:
-            self._looked_s[pool] = now_s
-            self.prices[pool] = self._moved(pool, list(self._expected[pool].values()))
+        for pool in [pool for pool in self._moves if now_s - self._looked_s.get(pool, -math.inf) >= self._interval_s]:
+            left = self._moves.pop(pool) - 1
+            if pool in self._expected:
+                self._looked_s[pool] = now_s
+                self.prices[pool], is_far = self._moved(pool)
+                if is_far and left:
+                    self._moves[pool] = left
         told = [pool for pool, prices in self.prices.items() if prices.differ(self._told.get(pool, NO_PRICES), WORTH_A_MOVE)]
         self._told |= {pool: self.prices[pool] for pool in told}
         return told
 
-    def _moved(self, pool: str, classes: list[tuple[float, Burden]]) -> Prices:
-        requests, before = math.fsum(count for count, _ in classes), self.prices.get(pool, NO_PRICES)
+    def _moved(self, pool: str) -> tuple[Prices, bool]:
+        """The prices after a step, and whether what is expected to be spent is still far beyond what is aimed at."""
+        before, spent = self.prices.get(pool, NO_PRICES), self._expected_of(pool)
         cost, latency = self._book.accounts(pool)
-        expected_cost = math.fsum(count * burden.cost for count, burden in classes) / requests
-        expected_latency = math.fsum(count * burden.latency for count, burden in classes) / requests
-        return Prices(cost=moved(before.cost, expected_cost, *cost), latency=moved(before.latency, expected_latency, *latency))
+        after = Prices(cost=moved(before.cost, spent.cost, *cost), latency=moved(before.latency, spent.latency, *latency))
+        return after, spent.cost > FAR * target(*cost) or spent.latency > FAR * target(*latency)
+
+    def _expected_of(self, pool: str) -> Burden:
+        """What a request of all classes is expected to use up."""
+        classes = self._expected[pool].values()
+        requests = math.fsum(count for count, _ in classes)
+        return Burden(math.fsum(count * burden.cost for count, burden in classes) / requests, math.fsum(count * burden.latency for count, burden in classes) / requests)
