@@ -6,11 +6,12 @@ import random
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, repeat
 
 import numpy as np
 
 from benchmarks.routing.players import Maker, Player
+from stream.archive.fitting import Remembered, means_of
 from stream.fold.totals import MICRO, Sum, identity
 from stream.records import Arm, RoutingUpdate
 from stream.routing.book import Book
@@ -131,9 +132,10 @@ class Ours:
             self._fit()
 
     def _fit(self) -> None:
-        means = self._means({query_class for query_class, *_ in self._seen})
+        seen = [Remembered(query_class, arm_id, reward, 0, ()) for query_class, arm_id, reward in self._seen]
+        means = means_of(seen, repeat(1.0, len(seen)), self._settings.pooled_cap)
         x = self._x[: len(self._seen)]
-        residuals = np.array([reward - means[query_class][arm_id] for query_class, arm_id, reward in self._seen])
+        residuals = np.array([reward - means[query_class, arm_id] for query_class, arm_id, reward in self._seen])
         self._model = fit(x, [arm_id for _, arm_id, _ in self._seen], residuals, np.ones(len(residuals)))
 
     def _means(self, classes: set[str]) -> dict[str, dict[str, float]]:

@@ -112,7 +112,7 @@ class Recollection:
             return ContextualModel()
         newest_ms = max(draw.at_ms for draw in scored)
         weights = np.array([2.0 ** -((newest_ms - draw.at_ms) / 1000 / self._settings.half_life_s) for draw in scored])
-        means = _means(scored, weights.tolist(), self._settings.pooled_cap)
+        means = means_of(scored, weights.tolist(), self._settings.pooled_cap)
         residuals = np.array([(draw.score or 0.0) - means[draw.query_class, draw.arm] for draw in scored])
         return fit(np.array([draw.x for draw in scored]), [draw.arm for draw in scored], residuals, weights)
 
@@ -124,7 +124,7 @@ def _text_of(trace: ArchivedTrace) -> str:
         return ""
 
 
-def _means(scored: Iterable[Remembered], weights: Iterable[float], most: float) -> dict[tuple[str, str], float]:
+def means_of(scored: Iterable[Remembered], weights: Iterable[float], most: float) -> dict[tuple[str, str], float]:
     """Mean score of each class's arms, as the tables have it: its own traces, and what other classes say."""
     classes: dict[str, dict[str, Tally]] = {}
     for draw, weight in zip(scored, weights, strict=True):

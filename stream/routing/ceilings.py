@@ -21,16 +21,16 @@ UNKNOWN_MULTIPLE = 1.0
 """An arm of which a quantity is not known counts as so many ceilings: never for free, and never so dear that it is not tried."""
 REPAY_REQUESTS = 100
 """A debt is paid back over so many requests, or over a minute's where there are more: sooner, one dear draw would drive out good arms."""
-AIM, LEAST_TARGET, GREATEST_TARGET = 0.98, 0.1, 1.1
-"""Parts of the ceiling that are aimed at: ordinarily, and however great the debt, or the credit."""
+AIM, LEAST_TARGET = 0.98, 0.1
+"""Parts of the ceiling that are aimed at: where nothing is owed, and however much is."""
 MAX_DEBT = 10.0
 """Debt, in multiples of what is paid back at a time, beyond which no more is remembered: an import of old, dear traces is not paid off for weeks."""
 CREDIT_REQUESTS = 10.0
-"""Requests' worth of what was not spent that may be spent later."""
+"""Requests' worth of what was not spent that count against what is spent later. It is not aimed at spending them: they bear single dear draws."""
 STEP = 0.1
 """Relative change of a price, at one look, where twice the target would be spent. Replays on public data differed little between .05 and .2."""
 LEAST_PRICE = 0.005
-"""Reward per ceiling from which a price grows: steps from 0 to it are linear. Coarser ones leap over prices at which an arm that is a little better and far dearer is drawn now and then."""
+"""Reward per ceiling from which a price grows: steps from 0 to it are linear. Coarser ones leap over prices at which a far dearer arm is drawn now and then."""
 GREATEST_PRICE = 1e6
 """At this price one millionth of a ceiling outweighs the whole range of rewards."""
 
@@ -158,10 +158,10 @@ def target(owed: float, repay_requests: float) -> float:
     """What a request may be expected to spend, as a multiple of the ceiling: less while a debt is paid back.
 
     Example:
-        >>> target(0.0, 100), round(target(30.0, 100), 9), target(-20.0, 100)
-        (0.98, 0.68, 1.1)
+        >>> round(target(30.0, 100), 9), target(-20.0, 100)
+        (0.68, 0.98)
     """
-    return min(max(AIM - owed / repay_requests, LEAST_TARGET), GREATEST_TARGET)
+    return max(AIM - max(owed, 0.0) / repay_requests, LEAST_TARGET)
 
 
 def moved(price: float, expected_multiple: float, owed: float, repay_requests: float) -> float:

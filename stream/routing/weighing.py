@@ -180,9 +180,10 @@ def _spans(buckets: Mapping[Bucket, Sums], ages: Ages) -> list[Span]:
     for (width_s, start_s, _), sums in buckets.items():
         weight = sum(sums[place] for place, _ in ages.scales)
         if weight and start_s < ages.moment_s - MINUTE_S and ages.score_weight(width_s, start_s) is not None:
-            there = spans.get(start_s, Span(start_s, 0.0, 0.0))
-            total = fsum(line.of(sums[place], sums[place + 1] / MICRO, 0.0)[1] for place, line in ages.scales if sums[place])
-            spans[start_s] = Span(start_s, there.weight + weight, there.total + total)
+            there = spans.get(start_s, Span(start_s, 0.0, 0.0, 0.0))
+            found = [line.of(sums[place], sums[place + 1] / MICRO, sums[place + 2] / MICRO**2) for place, line in ages.scales if sums[place]]
+            total, squares = fsum(total for _, total, _ in found), fsum(squares for *_, squares in found)
+            spans[start_s] = Span(start_s, there.weight + weight, there.total + total, there.squares + squares)
     return [spans[start_s] for start_s in sorted(spans)]
 
 

@@ -15,7 +15,8 @@ from tests.unit.routing_support import FOLD, NOW_S, row, statistics
 def spans(rng: random.Random, *phases: tuple[int, float], each: int = 10) -> list[Span]:
     """Minutes of so many traces each, of a mean that changes between phases."""
     means = [mean for minutes, mean in phases for _ in range(minutes)]
-    return [Span(60 * minute, float(each), float(sum(rng.random() < mean for _ in range(each)))) for minute, mean in enumerate(means)]
+    scores = [float(sum(rng.random() < mean for _ in range(each))) for mean in means]
+    return [Span(60 * minute, float(each), score, score) for minute, score in enumerate(scores)]
 
 
 def test_a_mean_that_stays_is_seldom_taken_for_changed() -> None:
