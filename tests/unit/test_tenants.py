@@ -184,6 +184,8 @@ def test_what_a_tenant_spends_moves_its_own_price_alone() -> None:
     for offset in range(1, 4):
         spend("acme", offset)
         routing.due(float(offset))
+    for look in range(4, 8):  # its last news are worth some more
+        routing.due(float(look))
     before = dict(routing.state.prices)
     for offset in range(1, 4):
         spend("rival", offset)
@@ -201,6 +203,17 @@ def test_shared_tenants_know_no_words_on_a_tenant() -> None:
     overrides.put("pin/acme|*", Override(kind="pin", query_class="acme|*", arm=Arm(model="m")))
 
     assert (overrides.pin("acme|code"), overrides.pin("acme|*")) == (None, Arm(model="m"))
+
+
+def test_routers_are_told_no_scores_where_tenants_are_apart() -> None:
+    """A model that all tenants taught may stand on the topic from before: without scores no router refines by it."""
+    for apart in (False, True):
+        routing = desk(tenants_apart=apart, policy="contextual")
+        routing.learn(statistics({"a": scored(9, 10), "b": scored(5, 10)}, query_class="acme|code"))
+
+        update = by_class(routing.due(0.0))["acme|code"]
+
+        assert [arm.score is None for arm in update.arms] == [apart, apart]
 
 
 def test_tenant_leaves_the_desk_with_its_last_class() -> None:
