@@ -11,7 +11,7 @@ from stream.archive.reader import ArchiveReader
 from stream.routing.features import features
 from stream.routing.settings import RoutingSettings
 from stream.settings import Settings
-from tests.unit.archive_support import Log, filled, opened
+from tests.unit.archive_support import Log, filled, no_archive_left_open, opened  # noqa: F401 - a fixture
 
 CODE, PROSE = "```python\ndef f(x):\n    return x\n``` What does this do?", "Tell me a story about a fox who lost his hat in the snow."
 
