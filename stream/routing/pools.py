@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from stream.routing.drift import LEAST_WEIGHT
 from stream.routing.evidence import NO_SCORES, Tally, Weighed
 from stream.routing.merging import Merged
 from stream.routing.pooling import Pooled, pool
@@ -48,10 +49,13 @@ class Pool:
             self.version += 1
 
     def priors(self, own: Mapping[str, Weighed], arms: Iterable[str], ages: Ages, settings: RoutingSettings) -> dict[str, Tally]:
-        """What the other classes say of arms, for a class with these own sums."""
+        """What the other classes say of arms, for a class with these own sums.
+
+        Of an arm whose mean has changed only those classes say anything in which it has changed too.
+        """
         together, scores = self._together(ages, settings), _scores(own, settings)
-        part = together.part_of(scores)
-        return {arm_id: together.prior(arm_id, scores.get(arm_id, NO_SCORES), part) for arm_id in arms}
+        part, names = together.part_of(scores), {arm_id: _name(arm_id, own.get(arm_id), together) for arm_id in arms}
+        return {arm_id: together.prior(name, scores.get(name, NO_SCORES), part) for arm_id, name in names.items()}
 
     def _together(self, ages: Ages, settings: RoutingSettings) -> Pooled:
         if self._pooled is None or len(self._classes) <= EXACT_CLASSES:
@@ -60,4 +64,17 @@ class Pool:
 
 
 def _scores(weighed: Mapping[str, Weighed], settings: RoutingSettings) -> dict[str, Tally]:
-    return {arm_id: sums.drawn.plus(sums.confounded.capped(settings.confounded_cap)) for arm_id, sums in weighed.items()}
+    """The scores of a class's arms, those that have changed under another name."""
+    return {_changed(arm_id) if sums.changed_s is not None else arm_id: sums.drawn.plus(sums.confounded.capped(settings.confounded_cap)) for arm_id, sums in weighed.items()}
+
+
+def _changed(arm_id: str) -> str:
+    return f"{arm_id}\0changed"
+
+
+def _name(arm_id: str, own: Weighed | None, together: Pooled) -> str:
+    """As what an arm is known to other classes: as it was, or as it is since it changed; of which there is more, where the class is too young to tell."""
+    names = (arm_id, _changed(arm_id))
+    if own is not None and (own.changed_s is not None or own.drawn.weight + own.confounded.weight >= 2 * LEAST_WEIGHT):
+        return names[own.changed_s is not None]
+    return max(names, key=lambda name: together.arms.get(name, (0.0, 0.0))[0])

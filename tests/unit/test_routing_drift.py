@@ -8,6 +8,7 @@ import pytest
 
 from stream.routing.book import Book
 from stream.routing.drift import FALSE_ALARM, Span, changed_since
+from stream.routing.evidence import Tally
 from stream.routing.settings import RoutingSettings
 from tests.unit.routing_support import FOLD, NOW_S, row, statistics
 
@@ -63,6 +64,30 @@ def test_evidence_begins_with_the_change_and_the_arm_is_explored_again() -> None
     assert arm.drawn.weight == pytest.approx(100.0, rel=0.01)
     assert arm.rated_since_change == 100
     assert arm.rated_count == arm.count == 200
+
+
+def test_what_other_classes_knew_of_an_arm_before_it_changed_says_nothing_of_it_since() -> None:
+    """`a` falls from 1 to 0 in class `code` alone, `b` stays at 1: `prose`, where `a` is as it was, is no prior for it in `code`, and `b`'s prior there stays 1.
+    Once `a` has fallen in `prose` too, either class is a prior of 0 for the other, and for one that is too young to tell.
+    """
+    book, minutes = Book(RoutingSettings(), FOLD), range(20)
+    good = [row(*[1.0] * 10, start_s=NOW_S + 60 * minute) for minute in minutes]
+    fallen = [row(*[float(minute < 10)] * 10, start_s=NOW_S + 60 * minute) for minute in minutes]
+    end_s = NOW_S + 21 * 60
+
+    def prior(query_class: str, name: str) -> Tally:
+        arm = book.evidence(query_class).of(name)
+        assert arm is not None
+        return arm.prior
+
+    for offset, (of_prose, mean) in enumerate([(good, None), (fallen, 0.0)], start=1):
+        book.learn(statistics({"a": fallen, "b": good}, query_class="code", offset=offset, log_time_s=end_s))
+        book.learn(statistics({"a": of_prose, "b": good}, query_class="prose", offset=offset, log_time_s=end_s))
+
+        assert prior("code", "a").mean == (None if mean is None else pytest.approx(mean, abs=0.05))
+        assert prior("code", "b").mean == pytest.approx(1.0, abs=0.05)
+    book.learn(statistics({"a": [row(1.0, start_s=end_s - 120)], "b": good}, query_class="young", log_time_s=end_s))
+    assert prior("young", "a").mean == pytest.approx(0.0, abs=0.1)
 
 
 def test_a_revised_rating_of_a_past_minute_is_looked_at_again() -> None:
