@@ -131,7 +131,8 @@ class EmbeddedBroker:
                 return
             self._process.kill()
             self._process.wait()
-        raise BrokerUnavailableError(f"clients wrote to {self.bootstrap} before {self._log} was made, {LIVES} times in a row; stop some of them while `eddy up` starts")
+        name = self._log.name if self._log else ""
+        raise BrokerUnavailableError(f"clients wrote to {self.bootstrap} before {name} was made, {LIVES} times in a row; stop some of them while `eddy up` starts")
 
     async def stop(self) -> None:
         """End the process: SIGTERM, then SIGKILL after `GRACE_S`. Everything it held is gone."""

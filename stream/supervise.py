@@ -2,7 +2,7 @@
 
 A life of the loop, which begins anew whenever the broker ends or has grown too large:
 1. Start the embedded broker (none with `--broker`).
-2. Put back what the archive holds, and only then create the log: clients that go on publishing are let in by that.
+2. Put back what the archive holds, behind a log that was made first: clients that go on publishing write to it meanwhile.
 3. Start the workers and the learner; start each again when it ends, after a growing delay.
 4. Watch the broker. On a stop or a recycling, end the workers first, so that their last checkpoints are in the log; then the
    broker, once the learner has archived all of it; the learner last. What is published while the broker ends is lost.
