@@ -81,3 +81,15 @@ class StuckError(EddyError, RuntimeError):
     """Nothing moves in a process though something should; only a new process gets out of it."""
 
     retriable = True
+
+
+class LedgerFormatError(EddyError, RuntimeError):
+    """A file that should be the ledger of learning cycles is something else, or of another version."""
+
+
+class CycleTransitionError(EddyError, RuntimeError):
+    """A learning cycle, or a candidate of one, was to become what does not follow from what it is."""
+
+
+class CycleError(EddyError, RuntimeError):
+    """A learning cycle cannot go on; it ends as aborted, and says why."""

@@ -55,6 +55,14 @@ ARCHIVE_COMMIT_SECONDS = Histogram("eddy_archive_commit_seconds", "Time of one t
 ARCHIVE_REMOVED = Counter("eddy_archive_removed_rows_total", "Rows removed by retention or on request.", ["reason"], registry=LEARNER)
 MIRRORED = Counter("eddy_mirrored_records_total", "Records of small and compacted topics mirrored.", ["topic"], registry=LEARNER)
 
+# Learning cycles.
+CYCLE_STEPS = Counter("eddy_cycle_steps_total", "Steps of learning cycles done and announced.", ["step"], registry=LEARNER)
+CYCLES_ENDED = Counter("eddy_cycles_total", "Learning cycles ended and announced.", ["status"], registry=LEARNER)
+CYCLE_ANNOUNCEMENTS = Counter("eddy_cycle_announcements_total", "What cycles brought forth, announced: configurations, overrides, training jobs.", ["topic"], registry=LEARNER)
+CYCLE_RUNNING = Gauge("eddy_cycle_running", "1 while a cycle's process runs.", registry=LEARNER)
+CYCLE_PROCESS_SECONDS = Histogram("eddy_cycle_process_seconds", "Time of one process of a cycle.", buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600), registry=LEARNER)
+CYCLE_PEAK_BYTES = Gauge("eddy_cycle_peak_bytes", "Resident memory that the last process of a cycle held at most, with all that it started.", registry=LEARNER)
+
 
 def folded(records: int) -> None:
     """Note that a chunk was folded, now."""

@@ -124,6 +124,30 @@ class Settings(BaseSettings):
     routing_interval_s: float = Field(default=0.02, gt=0)
     """Least time between two publications of one class."""
 
+    # Learning cycles.
+    config_dir: Path | None = None
+    """Where the agents' live configuration is; `agent_configs` in the data folder when not given."""
+    evaluator: str = ""
+    """What scores a configuration: `module:function` or `command: …`. Without one, cycles stage and promote nothing."""
+    promotion: Literal["auto", "approve"] = "auto"
+    """Whether what its gate lets through goes live at once, or when a person says so."""
+    promotion_level: float = Field(default=0.05, gt=0, lt=0.5)
+    """Share of promotions that may be false, over all cycles."""
+    evaluation_samples: int = Field(default=1_000, ge=1)
+    """Samples of one evaluation, at most; a candidate that has not proved itself by then is discarded."""
+    min_improvement: float = Field(default=0.02, ge=0, lt=1)
+    """Of a score: what a gate asks of a candidate whose evaluator gives one number."""
+    min_quality: float = Field(default=0.7, ge=0, le=1)
+    """Of an answer that is learned from."""
+    train_model: str = ""
+    """Base model that cycles have adapters trained for; none when empty."""
+    train_min_pairs: int = Field(default=200, ge=1)
+    train_max_s: float = Field(default=86_400.0, gt=0)
+    """How long a cycle waits for its training job."""
+    cycle_max_s: float = Field(default=3_600.0, gt=0)
+    cycle_max_bytes: int = Field(default=2_000_000_000, ge=50_000_000)
+    """Resident memory of a cycle's process and all that it starts."""
+
     # Privacy, archive, embedded broker.
     query_text: Literal["full", "hashed", "none"] = "full"
     archive_max_age_s: float = Field(default=90 * 86_400.0, gt=0)

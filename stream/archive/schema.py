@@ -73,10 +73,10 @@ CREATE INDEX mirrored_by_place ON mirrored (topic, partition, id);
 
 
 class WriterLock:
-    """Held by the archive's one writer for as long as it lives; the kernel lets it go when the process ends.
+    """Held by a file's one writer for as long as it lives; the kernel lets it go when the process ends.
 
     Args:
-        path: the archive's file; the lock is a file beside it.
+        path: the file; the lock is another one beside it.
 
     Raises:
         NotOwnedError: another process, or another writer of this one, holds it.
@@ -90,7 +90,7 @@ class WriterLock:
             self._file.seek(0)
             owner = self._file.read().strip() or "unknown"
             self._file.close()
-            raise NotOwnedError(f"the archive {path} is being written by process {owner}, but it has one writer; stop that learner or open the archive read-only") from exc
+            raise NotOwnedError(f"{path} is being written by process {owner}, but it has one writer; stop that learner or open the file read-only") from exc
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()

@@ -4,7 +4,7 @@ Reading an untrusted record is `stream.reading.record`'s work; these types are w
 """
 
 from stream.records.base import ANY_CLASS, OVERFLOW, SCHEMA, Arm, Record, class_of_tenant, pool_of_tenant
-from stream.records.cycles import Adapter, AgentConfig, CycleFinished, CycleRequested, CycleStep, TrainingClaim, TrainingFinished, TrainingJob, TrainingProgress
+from stream.records.cycles import Adapter, AgentConfig, CycleFinished, CycleOrder, CycleRequested, CycleStep, TrainingClaim, TrainingFinished, TrainingJob, TrainingProgress
 from stream.records.learned import PARAMETERS_KEY, ArmRouting, ArmState, ArmStatistics, Override, OverrideKind, PartitionStatistics, PolicyParameters, RoutingUpdate
 from stream.records.log import Decision, DecisionKind, Feedback, Forget, RaterKind, Trace
 
@@ -20,6 +20,7 @@ __all__ = [
     "ArmState",
     "ArmStatistics",
     "CycleFinished",
+    "CycleOrder",
     "CycleRequested",
     "CycleStep",
     "Decision",

@@ -17,6 +17,8 @@ class CycleRequested(Record, frozen=True, kw_only=True):
     trigger: str
     requested_at: float
     evidence: dict[str, Any] = msgspec.field(default_factory=dict)
+    agent: str = ""
+    """The agent that it is about; empty: all."""
 
 
 class CycleStep(Record, frozen=True, kw_only=True):
@@ -25,8 +27,13 @@ class CycleStep(Record, frozen=True, kw_only=True):
     type: Literal["step"] = "step"
     cycle_id: str
     step: str
+    """What is done, as `stream.cycles.states.State` names it."""
     at: float
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
+    number: int = 0
+    """Which of the eight steps it is; 0: none, something between two."""
+    learner: str = ""
+    """Whose ledger has the cycle."""
 
 
 class CycleFinished(Record, frozen=True, kw_only=True):
@@ -37,6 +44,20 @@ class CycleFinished(Record, frozen=True, kw_only=True):
     status: str
     at: float
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
+    learner: str = ""
+    """Whose ledger has the cycle."""
+
+
+class CycleOrder(Record, frozen=True, kw_only=True):
+    """A person's word on a learning cycle."""
+
+    type: Literal["order"] = "order"
+    cycle_id: str
+    order: Literal["cancel", "approve", "discard"]
+    candidate: str = ""
+    """The candidate that is meant; empty: all that are held."""
+    given_at: float = 0.0
+    reason: str = ""
 
 
 class TrainingJob(Record, frozen=True, kw_only=True):
