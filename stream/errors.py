@@ -93,3 +93,11 @@ class CycleTransitionError(EddyError, RuntimeError):
 
 class CycleError(EddyError, RuntimeError):
     """A learning cycle cannot go on; it ends as aborted, and says why."""
+
+
+class EvaluationError(EddyError, ValueError):
+    """An evaluation of a configuration gave nothing that a gate can weigh, or did not end in time."""
+
+
+class GateError(EddyError, ValueError):
+    """A gate was asked for what it cannot promise: an error outside of (0, 1), scores that are no pairs, a second verdict on one candidate."""
