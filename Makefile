@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-kafka check bench lock clean
+.PHONY: help venv demo test test-kafka test-train check bench lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-che
 DEMO_S ?=
 TESTS ?=
 
+TRAIN := $(VENV)/train
 BENCH := $(VENV)/bench
 BENCHMARKS := throughput latency recovery scale router archive routing_quality
 BENCH_OPTIONS ?=
@@ -22,11 +23,14 @@ venv: $(VENV)/dev.stamp ## set up .venv for working on Eddy: everything but torc
 demo: $(VENV)/demo.stamp ## simulated agents against the whole loop; DEMO_S=60 sets for how many seconds
 	$(BIN)/eddy demo $(if $(DEMO_S),--seconds $(DEMO_S))
 
-test: venv ## all tests, brokers' tests on the embedded broker; TESTS=tests/unit runs some
+test: venv ## all tests but those that train, which need torch; brokers' tests on the embedded broker; TESTS=tests/unit runs some
 	$(BIN)/pytest $(TESTS)
 
 test-kafka: venv ## the brokers' tests on an Apache Kafka (Java and Maven needed), or on EDDY_TEST_BOOTSTRAP=host:port
 	EDDY_TEST_BROKER=kafka $(BIN)/pytest $(or $(TESTS),tests/broker $(if $(EDDY_TEST_BOOTSTRAP),,tests/kafka tests/faults))
+
+test-train: $(TRAIN)/train.stamp ## the tests that train, in an environment of their own with torch, transformers and peft: some 6 GB, once
+	$(TRAIN)/bin/pytest $(or $(TESTS),tests/training)
 
 check: venv ## ruff, mypy, import-linter, and the page that shows the topology
 	$(BIN)/ruff check
@@ -76,4 +80,12 @@ $(BENCH)/bench.stamp: requirements/bench.lock | $(BIN)/python
 	@echo 'installing what requirements/bench.lock pins'
 	@$(BIN)/python -m venv $(BENCH)
 	@$(BENCH)/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r requirements/bench.lock
+	@touch $@
+
+# torch, transformers and peft, with all that the other tests need.
+$(TRAIN)/train.stamp: requirements/train.lock requirements/dev.lock pyproject.toml | $(BIN)/python
+	@echo 'installing what requirements/train.lock and requirements/dev.lock pin in $(TRAIN): some 6 GB, a few minutes'
+	@$(BIN)/python -m venv $(TRAIN)
+	@$(TRAIN)/bin/python -m pip install --quiet --no-input --disable-pip-version-check --no-cache-dir --require-hashes -r requirements/train.lock -r requirements/dev.lock
+	@$(TRAIN)/bin/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -101,3 +101,31 @@ class EvaluationError(EddyError, ValueError):
 
 class GateError(EddyError, ValueError):
     """A gate was asked for what it cannot promise: an error outside of (0, 1), scores that are no pairs, a second verdict on one candidate."""
+
+
+class TrainingError(EddyError, RuntimeError):
+    """A training run cannot start or go on as it was asked for."""
+
+
+class TrainingDataError(EddyError, ValueError):
+    """A pair cannot be trained on.
+
+    Attributes:
+        reason: one word a reader counts by, as `no_answer` or `too_long`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelMissingError(EddyError, FileNotFoundError):
+    """A model's files are not on this machine."""
+
+
+class TrainingDivergedError(EddyError, ArithmeticError):
+    """A loss or a gradient is no longer a finite number."""
+
+
+class TrainingCheckpointError(EddyError, OSError):
+    """A checkpoint or an adapter cannot be written or read."""

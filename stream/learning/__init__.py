@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from stream.learning.analyzer import RouteStats, StepTypeStats, ToolStats, TraceAnalyzer, TraceSummary
 from stream.learning.context import ComplexityQueryAnalyzer, DefaultQueryAnalyzer, build_routing_context
 from stream.learning.contracts import (
@@ -27,7 +30,14 @@ from stream.reading.complexity import (
 )
 from stream.reading.query_class import classify_query
 
+if TYPE_CHECKING:
+    from stream.training import HAS_TORCH, LoRATrainer, LoRATrainingConfig
+
+_OF_TRAINING = ("HAS_TORCH", "LoRATrainer", "LoRATrainingConfig")
+"""Taken from `stream.training` when they are asked for: the rest of this package knows nothing of training."""
+
 __all__ = [
+    "HAS_TORCH",
     "AgentLearningPolicy",
     "CapacityRouter",
     "ComplexityQueryAnalyzer",
@@ -39,6 +49,8 @@ __all__ = [
     "LearnedRouterPolicy",
     "LearningPolicy",
     "LearningRegistry",
+    "LoRATrainer",
+    "LoRATrainingConfig",
     "ModelRegistry",
     "ModelSpec",
     "QueryAnalyzer",
@@ -73,3 +85,9 @@ def ensure_registered() -> None:
 
 
 ensure_registered()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_TRAINING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("stream.training"), name)
