@@ -17,7 +17,8 @@ ALL_LINEAR = "all-linear"
 _AT_LEAST_ONE = ("lora_rank", "num_epochs", "batch_size", "max_seq_length", "save_every_n_epochs", "gradient_accumulation_steps", "min_steps_per_epoch")
 _AT_LEAST_ONE_IF_SET = ("batch_tokens", "max_steps", "save_every_n_steps", "evaluate_every_n_steps")
 _POSITIVE = ("lora_alpha", "learning_rate", "max_grad_norm")
-_NOT_NEGATIVE = ("weight_decay", "early_stopping_patience", "seed")
+_WHOLE_NOT_NEGATIVE = ("early_stopping_patience", "seed")
+_NOT_NEGATIVE = ("weight_decay",)
 _SHARES = ("lora_dropout", "held_out_ratio", "replay_share")
 
 
@@ -112,6 +113,7 @@ class LoRATrainingConfig:
         rules = [
             *((name, _is_whole, 1, "is at least 1") for name in _AT_LEAST_ONE),
             *((name, _is_whole, 1, "is at least 1, or None") for name in _AT_LEAST_ONE_IF_SET if getattr(self, name) is not None),
+            *((name, _is_whole, 0, "is at least 0") for name in _WHOLE_NOT_NEGATIVE),
             *((name, _is_number, 0, "is not negative") for name in _NOT_NEGATIVE),
         ]
         faults = [f"{name}={getattr(self, name)!r}, but it {rule}" for name, is_kind, least, rule in rules if not is_kind(value := getattr(self, name)) or value < least]
@@ -129,11 +131,9 @@ class LoRATrainingConfig:
             for name, words in (("batching", Batching), ("schedule", Schedule))
             if getattr(self, name) not in get_args(words)
         ]
-        modules = self.target_modules
+        modules: Any = self.target_modules
         if modules != ALL_LINEAR and not (isinstance(modules, list) and modules and all(isinstance(name, str) and name for name in modules)):
             faults.append(f"target_modules={modules!r}, but it is a list of layers' names, or {ALL_LINEAR!r}")
-        if not isinstance(self.seed, int):
-            faults.append(f"seed={self.seed!r}, but it is a whole number")
         return faults
 
 

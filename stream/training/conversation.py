@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -116,20 +116,20 @@ def _tool_call(place: int, call: Any) -> dict[str, Any]:
     """Bring a call into the one form that templates take: arguments as an object, however they were sent."""
     function = call.get("function", call) if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(name := function.get("name"), str) or not name:
-        return _refuse_call(place, call)
+        _refuse_call(place, call)
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments or "{}")
         except ValueError:
-            return _refuse_call(place, call)
+            _refuse_call(place, call)
     if not isinstance(arguments, Mapping):
-        return _refuse_call(place, call)
+        _refuse_call(place, call)
     identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
     return {**identity, "type": "function", "function": {"name": _encodable(place, name), "arguments": dict(arguments)}}
 
 
-def _refuse_call(place: int, call: Any) -> Any:
+def _refuse_call(place: int, call: Any) -> NoReturn:
     raise TrainingDataError("malformed", f"message {place} calls {str(call)[:80]!r}, but a tool call has a name and arguments that are a JSON object; correct the pair")
 
 

@@ -1,7 +1,7 @@
 """The training loop: what one run does from its newest checkpoint to its end.
 
 It is our own, and not the Trainer of transformers: that one keeps its optimiser and random states as pickles, counts a resumed run's minutes
-from the crash on, and averages losses over samples where a token budget needs them over tokens (docs/adr/0013-a-training-loop-of-our-own.md).
+from the crash on, and averages losses over samples where a token budget needs them over tokens (see the ADR on the training loop).
 """
 
 from __future__ import annotations
