@@ -1,4 +1,4 @@
-"""`eddy pin`, `withdraw`, `freeze`, `rollout` and what lifts them: an operator's word over what is learned."""
+"""`eddy pin`, `withdraw`, `freeze`, `rollout`, `policy` and what lifts them: an operator's word over what is learned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from stream.cli.common import JsonOption, load_settings, note, print_json, run
 from stream.errors import EddyError
-from stream.records import Arm, Override
+from stream.records import ANY_CLASS, Arm, Override
 from stream.topics import OVERRIDES
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ ClassArgument = Annotated[str, typer.Argument(metavar="CLASS", help="The class, 
 ArmArgument = Annotated[str, typer.Argument(metavar="ARM", help="The arm, as `eddy routes` names it: MODEL or MODEL|AGENT.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; shown on the page.")]
 
+DEFAULT_POLICY = "default"
 ForceOption = Annotated[bool, typer.Option("--force", help="Pin a class or an arm that no trace has shown yet.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (pin, unpin, withdraw, restore, freeze, unfreeze, rollout):
+    for command in (pin, unpin, withdraw, restore, freeze, unfreeze, rollout, policy):
         app.command()(command)
 
 
@@ -92,6 +93,26 @@ def rollout(
         return
     if not (settings := load_settings()).default_arm and not settings.arms:
         raise EddyError("requests would be left to a default arm, but there is none; set EDDY_DEFAULT_ARM here and where routers run")
+    _place(override, as_json=as_json)
+
+
+def policy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A policy, as EDDY_POLICY names one; `default`: the settings' own again.")],
+    query_class: Annotated[str, typer.Option("--class", metavar="CLASS", help="For one class alone.")] = ANY_CLASS,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let another policy decide than the one that the settings name, at once.
+
+    Learning cycles say the same where another policy proves better; `eddy policy default` takes back both.
+    """
+    from stream.routing.registry import policy_named
+
+    override = Override(kind="policy", query_class=query_class, policy=name, reason=reason, given_at=time.time())
+    if name == DEFAULT_POLICY:
+        _lift(override, as_json=as_json)
+        return
+    policy_named(name)
     _place(override, as_json=as_json)
 
 

@@ -48,8 +48,10 @@ class Told:
         """Its candidates by name, each with the newest that was told of it."""
         found: dict[str, dict[str, Any]] = {}
         for step in self.steps:
-            for told in step["detail"].get("candidates", ()):
-                found.setdefault(str(told.get("name", "")), {}).update(told)
+            told = step["detail"].get("candidates")
+            for each in told if isinstance(told, list) else ():
+                if isinstance(each, dict) and isinstance(each.get("name"), str):
+                    found.setdefault(each["name"], {}).update(each)
         return found
 
     def report(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from stream.records.base import ANY_CLASS, Arm, Record
 PARAMETERS_KEY = "~policy/"
 """How the keys of policies' parameters begin."""
 ArmState = Literal["active", "exploring", "canary", "shadow", "withdrawn"]
-OverrideKind = Literal["pin", "freeze", "withdraw", "canary", "active_fold", "rollout"]
+OverrideKind = Literal["pin", "freeze", "withdraw", "canary", "active_fold", "rollout", "policy"]
 
 
 class ArmStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +118,8 @@ class Override(Record, frozen=True, kw_only=True):
     arm: Arm | None = None
     share: float | None = None
     fold: str | None = None
+    policy: str | None = None
+    """Name of the policy that decides instead of the one that the settings name."""
     reason: str = ""
     given_at: float = 0.0
 

@@ -54,7 +54,7 @@ def decide(
        own fallback: an arm that was withdrawn never serves.
     2. A pinned class gives its pin 1; the pin may be an arm without evidence.
     3. A frozen class keeps the probabilities it was frozen with, renormalised over what is not withdrawn.
-    4. Else the policy decides, and the exploration share is added.
+    4. Else the policy decides, and the exploration share is added. An operator's word, or a learning cycle's, outranks the settings' policy.
 
     Args:
         evidence: of the class, withdrawn arms included.
@@ -65,6 +65,7 @@ def decide(
         version: of the update.
         prices: that the ceilings are held by.
     """
+    settings = overrides.with_policy(settings, evidence.query_class)
     evidence = charge(with_pin(evidence, overrides.pin(evidence.query_class)), prices, settings)
     allowed = replace(evidence, arms=tuple(arm for arm in evidence.arms if not overrides.is_withdrawn(evidence.query_class, arm.arm)))
     shares = share_out(allowed, settings=settings, overrides=overrides, frozen=frozen)

@@ -13,7 +13,7 @@ from stream.routing.overrides import Overrides
 from stream.routing.settings import RoutingSettings
 from stream.routing.stopping import log_odds
 
-VERBS = {"pin": "pinned", "freeze": "frozen", "withdraw": "withdrawn", "rollout": "limited the rollout"}
+VERBS = {"pin": "pinned", "freeze": "frozen", "withdraw": "withdrawn", "rollout": "limited the rollout", "policy": "changed the policy"}
 MOST_ARMS = 20
 """Arms that an explanation names one by one; the rest are counted."""
 
@@ -39,6 +39,7 @@ class Explanation:
 
 def explain(update: RoutingUpdate, evidence: ClassEvidence, *, settings: RoutingSettings, overrides: Overrides) -> Explanation:
     """Explain a decision from the evidence that it was made from."""
+    settings = overrides.with_policy(settings, update.query_class)
     words = tuple(_override_sentence(word) for word in overrides.standing(update.query_class))
     changes = (*_lifting(words), *_would_change(update, evidence, settings))
     sources = tuple(sentence for arm in evidence.arms[:MOST_ARMS] if (sentence := _evidence_sentence(arm)))

@@ -6,11 +6,13 @@ Withdrawing outranks pinning, pinning outranks freezing, freezing outranks the p
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from stream.records import ANY_CLASS, Arm, Override
-from stream.routing.settings import project
+from stream.routing.registry import policies
+from stream.routing.settings import RoutingSettings, project
 
-CONCERNED = ("pin", "freeze", "withdraw", "rollout")
+CONCERNED = ("pin", "freeze", "withdraw", "rollout", "policy")
 
 
 class Overrides:
@@ -50,6 +52,11 @@ class Overrides:
         """Share of the class's requests, in [0, 1], that may follow what is learned; None where nothing is said."""
         word = self._on("rollout", query_class)
         return min(max(word.share, 0.0), 1.0) if word and word.share is not None else None
+
+    def with_policy(self, settings: RoutingSettings, query_class: str) -> RoutingSettings:
+        """The settings that hold for the class: with the policy that a word names, where there is such a policy."""
+        word = self._on("policy", query_class)
+        return replace(settings, policy=word.policy) if word and word.policy in policies() else settings
 
     def is_withdrawn(self, query_class: str, arm: Arm) -> bool:
         """Whether the arm may not serve the class.

@@ -11,10 +11,11 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from stream.cycles.history import History
 from stream.errors import EddyError
 from stream.overview import TOPICS, Overview
 from stream.topic_reader import TopicReader, reading
-from stream.topics import DEAD_LETTERS
+from stream.topics import CYCLES, DEAD_LETTERS
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -30,6 +31,8 @@ SAMPLES = 90
 RATE_SAMPLES = 5
 """Samples that the shown rate looks back over: ten seconds, so that it neither jumps nor lags."""
 RETRY_S = 2.0
+CYCLES_SHOWN = 5
+"""Learning cycles, the newest."""
 MOST_REASONS = 64
 """Reasons told apart: the worker has a dozen, but anyone may write to the topic."""
 
@@ -66,7 +69,7 @@ class Follower:
         self._settings = settings
         self._archive_rows = archive_rows
         self._overview = Overview(settings.arm_fields, rollout=settings.rollout)
-        self._dead_letters = DeadLetterCounts()
+        self._dead_letters, self._history = DeadLetterCounts(), History()
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._answered_s: float | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -90,6 +93,7 @@ class Follower:
             "traces_per_s": self._rate(),
             "rate_history": rates(list(self._samples)),
             "dead_letters": {"total": reasons.total(), "reasons": dict(reasons)},
+            "cycles": [told.report() for told in self._history.newest(CYCLES_SHOWN)],
             "archive_rows": self._archive_rows(),
             "bootstrap": self._settings.bootstrap,
             "broker_silent_s": None if self._answered_s is None else max(0.0, time.monotonic() - self._answered_s),
@@ -102,7 +106,7 @@ class Follower:
     async def _follow(self) -> None:
         while True:
             try:
-                async with reading(self._settings, *TOPICS, DEAD_LETTERS.name) as reader:
+                async with reading(self._settings, *TOPICS, CYCLES.name, DEAD_LETTERS.name) as reader:
                     await self._take_all(reader)
             except (EddyError, OSError) as exc:
                 log.info("the page's follower waits for the broker: %s", exc)
@@ -111,7 +115,8 @@ class Follower:
             await asyncio.sleep(RETRY_S)
 
     async def _take_all(self, reader: TopicReader) -> None:
-        self._overview, self._dead_letters = Overview(self._settings.arm_fields, rollout=self._settings.rollout), DeadLetterCounts()
+        self._overview = Overview(self._settings.arm_fields, rollout=self._settings.rollout)
+        self._dead_letters, self._history = DeadLetterCounts(), History()
         async for records in reader.follow():
             for record in records:
                 self.take(record)
@@ -123,6 +128,8 @@ class Follower:
         if record.topic == DEAD_LETTERS.name:
             reason = dict(record.headers).get("eddy-reason", b"unknown").decode(errors="replace")
             self._dead_letters.take(record.partition, record.offset, reason[:60])
+        elif record.topic == CYCLES.name:
+            self._history.take(record.value)
         else:
             self._overview.take(record.topic, record.key, record.value)
 

@@ -497,3 +497,16 @@ def test_class_is_decided_anew_when_other_classes_have_taught_it_something() -> 
 
     assert before["a"] > before["b"]
     assert after["a"] < after["b"]
+
+
+def test_word_names_another_policy_until_it_is_lifted() -> None:
+    """A learning cycle that found a better policy says so with an override; a name that is no policy's changes nothing."""
+    routing = desk(policy="static", declared=(Arm(model="a"), Arm(model="b")))
+    routing.learn(statistics({"a": scored(30, 2), "b": scored(2, 30)}))
+    before = decided(routing, 0.0)
+    put(routing, Override(kind="policy", policy="thompson"))
+    changed = decided(routing, 1.0)
+    put(routing, Override(kind="policy", policy="no such"))
+
+    assert (before.policy, changed.policy, decided(routing, 2.0).policy) == ("static", "thompson", "static")
+    assert shares(changed)["a"] > 0.9 > shares(before)["a"]

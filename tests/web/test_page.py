@@ -16,13 +16,14 @@ import pytest
 from aiohttp import ClientSession, web
 
 from stream.fold.totals import SUMS, Sum
-from stream.records import Arm, ArmRouting, ArmStatistics, Override, PartitionStatistics, RoutingUpdate
+from stream.records import Arm, ArmRouting, ArmStatistics, CycleFinished, CycleRequested, CycleStep, Override, PartitionStatistics, RoutingUpdate
 from stream.settings import load
-from stream.topics import DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS
+from stream.topics import CYCLES, DEAD_LETTERS, OVERRIDES, ROUTING, STATISTICS
 from stream.web import mount
 from stream.web.follower import DeadLetterCounts, Follower
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
+CANDIDATE = {"name": "config/react", "standing": "promoted", "why": "better by 4 points"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -117,6 +118,9 @@ def feed(follower: Follower) -> None:
         update(HOSTILE, HOSTILE, "large"),
         SeenRecord(OVERRIDES.name, b"pin/code", msgspec.json.encode(Override(kind="pin", query_class="code", arm=Arm(model="small"), reason=HOSTILE))),
         SeenRecord(OVERRIDES.name, b"rollout/*", msgspec.json.encode(Override(kind="rollout", share=0.05))),
+        SeenRecord(CYCLES.name, b"c1", msgspec.json.encode(CycleRequested(cycle_id="c1", trigger="feedback_drop", requested_at=1.7e9, agent=HOSTILE))),
+        SeenRecord(CYCLES.name, b"c1", msgspec.json.encode(CycleStep(cycle_id="c1", step="settled", number=8, at=1.7e9, detail={"candidates": [CANDIDATE, 7]}))),
+        SeenRecord(CYCLES.name, b"c1", msgspec.json.encode(CycleFinished(cycle_id="c1", status="completed", at=1.7e9, detail={"said": "one candidate is live"}))),
         SeenRecord(DEAD_LETTERS.name, b"k", b"v", headers=(("eddy-reason", b"not_json"),)),
     ):
         follower.take(record)  # type: ignore[arg-type]
@@ -176,6 +180,9 @@ async def test_browser_shows_what_is_learned_and_runs_nothing_untrusted(page: tu
     assert "9 (36 %)" in dom
     assert "4,321" in dom
     assert "rollout: 5.0 % of the requests follow what is learned" in dom
+    assert "feedback_drop" in dom
+    assert "one candidate is live" in dom
+    assert "config/react: promoted. better by 4 points" in dom
     assert "<title>Eddy" in dom
     assert "&lt;img src=x" in dom
     assert "<img" not in dom.split("<script>")[0]
