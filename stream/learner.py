@@ -25,6 +25,7 @@ from stream.archive.intake import Rules
 from stream.archive.mirror import Mirror
 from stream.archive.restore import ARCHIVE_FILE
 from stream.broker import remembered_port
+from stream.cycles.service import CycleService
 from stream.errors import BrokerUnavailableError
 from stream.fold.spec import FoldSpec
 from stream.frames import receive_by_frame
@@ -256,7 +257,7 @@ async def run_learner(settings: Settings, *, mirror: bool | None = None) -> None
 
     1. Own the archive; another learner's is refused.
     2. Serve metrics, health and the page.
-    3. Read, archive, index; over broker restarts. Where routers refine by a model, fit and publish it.
+    3. Read, archive, index; over broker restarts. Where routers refine by a model, fit and publish it. Beside it, have learning cycles run.
 
     Args:
         settings: of the deployment.
@@ -279,7 +280,7 @@ async def run_learner(settings: Settings, *, mirror: bool | None = None) -> None
 
 async def _work(settings: Settings, learner: Learner) -> None:
     models = [Modeller(settings, settings.data_dir / ARCHIVE_FILE).run()] if Modeller.is_wanted(settings) else []
-    await asyncio.gather(learner.run(), *models)
+    await asyncio.gather(learner.run(), CycleService(settings).run(), *models)
 
 
 def is_embedded(settings: Settings) -> bool:

@@ -58,6 +58,7 @@ def read_draws(
     from_ms: int | None = None,
     reward: Reward | None = None,
     silence: Silence | None = None,
+    wanted: Callable[[ArchivedTrace], bool] = lambda _: True,
 ) -> Iterator[LoggedDraw | None]:
     """Read the requests of a period, in the order of archiving: each as a draw, or None where no router drew its arm.
 
@@ -70,6 +71,7 @@ def read_draws(
         from_ms: log time of the first record that `before` is given; the period's beginning where it is None.
         reward: what a trace earned; its score where it is None.
         silence: how a draw whose trace never came counts as a failure; None where it is left out.
+        wanted: whose draws are asked for; those of other traces are None.
     """
     entries = reader.entries(after_seq=reader.number_at(since_ms if from_ms is None else from_ms) - 1)
     waiting = Waiting(reader, fields=fields, since_ms=since_ms, query_class=query_class, silence=silence)
@@ -80,7 +82,8 @@ def read_draws(
             if before:
                 before(entry)
             entry = next(entries, None)
-        yield draw_of(trace, waiting.decision_on(trace.entry), fields, reward)
+        said = waiting.decision_on(trace.entry)
+        yield draw_of(trace, said, fields, reward) if wanted(trace) else None
     while entry is not None:
         yield from waiting.take(entry)
         entry = next(entries, None)

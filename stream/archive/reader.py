@@ -140,6 +140,11 @@ class ArchiveReader:
         first = self._database.execute("SELECT min(first_seq) FROM blocks WHERE last_ms >= ?", (since_ms,)).fetchone()[0]
         return self.indexed + 1 if first is None else int(first)
 
+    def time_at(self, seq: int) -> int:
+        """Return a log time, epoch ms, before which no record from this number on was written in its partition's block; 0 where there is none."""
+        found = self._database.execute("SELECT first_ms FROM blocks WHERE last_seq >= ? ORDER BY last_seq LIMIT 1", (seq,)).fetchone()
+        return 0 if found is None else int(found[0])
+
     def records(self, partition: int, *, from_offset: int = 0) -> Iterator[Entry]:
         """Read the log of a partition from a logical offset on, all that is archived."""
         for block in self._blocks("partition = ? AND last_offset >= ? ORDER BY last_offset", (partition, from_offset)):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stream.cycles.attempts import Call
-from stream.cycles.inbox import FROZEN, Freezes, read_cycle_record, take_cycle_record, take_job
+from stream.cycles.inbox import Words, read_cycle_record, take_cycle_record, take_job
 from stream.cycles.ledger import Ledger
 from stream.topic_reader import POLL_MS, reading, start
 from stream.topics import CYCLES, OVERRIDES, TRAINING_JOBS
@@ -102,22 +102,22 @@ async def follow_others(settings: Settings, call: Call, heard: asyncio.Event) ->
     Raises:
         BrokerUnavailableError, TopicMismatchError: the broker is away, or has no such topics.
     """
-    freezes = Freezes()
+    words = Words()
 
     async def take(record: ConsumerRecord[bytes | None, bytes | None]) -> None:
         if record.topic == OVERRIDES.name:
-            freezes.take(record.key or b"", record.value)
+            words.take(record.key or b"", record.value)
         else:
             await call(lambda ledger: take_job(ledger, record.value))
 
     async with reading(settings, OVERRIDES.name, TRAINING_JOBS.name) as reader:
         async for record in reader.to_end():
             await take(record)
-        noted = None
+        noted: dict[str, str] = {}
         async for records in reader.follow():
             for record in records:
                 await take(record)
-            if freezes.reason != noted:
-                noted = freezes.reason
-                await call(partial(Ledger.put_marks, marks={FROZEN: noted}))
+            if words.marks() != noted:
+                noted = words.marks()
+                await call(partial(Ledger.put_marks, marks=noted))
             heard.set()

@@ -19,6 +19,8 @@ MOST_NAME = 200
 """Characters of a cycle's id and of an agent's name."""
 FROZEN = "frozen"
 """Mark that says why promotions are held back; empty: they are not."""
+POLICY = "policy"
+"""Mark that names the policy that a word has put in the place of the settings' one; empty: none has."""
 
 CycleRecord = CycleRequested | CycleStep | CycleFinished | CycleOrder
 _TYPES: dict[str, type[CycleRecord]] = {"requested": CycleRequested, "step": CycleStep, "finished": CycleFinished, "order": CycleOrder}
@@ -58,24 +60,25 @@ def _take_other(ledger: Ledger, record: CycleStep | CycleFinished) -> None:
         ledger.seen_elsewhere(record.cycle_id, record.learner)
 
 
-class Freezes:
-    """The freezes that hold promotions back: those of all classes."""
+class Words:
+    """What stands on `eddy.overrides`, as far as cycles heed it: freezes of all classes hold promotions back, and a named policy is the one to beat."""
 
     def __init__(self) -> None:
-        self._standing: dict[str, str] = {}
+        self._standing: dict[str, Override] = {}
 
     def take(self, key: bytes, value: bytes | None) -> None:
-        """Take a record of `eddy.overrides`."""
+        """Take a record."""
         name = key.decode(errors="replace")
         self._standing.pop(name, None)
         override = _decoded(value, Override)
-        if override is not None and override.kind == "freeze" and override.query_class == ANY_CLASS:
-            self._standing[name] = f"`eddy freeze '{ANY_CLASS}'` stands" + (f" ({override.reason})" if override.reason else "")
+        if override is not None and override.kind in ("freeze", "policy") and override.query_class == ANY_CLASS:
+            self._standing[name] = override
 
-    @property
-    def reason(self) -> str:
-        """Why promotions are held back; empty: they are not."""
-        return next(iter(self._standing.values()), "")
+    def marks(self) -> dict[str, str]:
+        """What stands, as marks of the ledger."""
+        freeze, policy = (next((word for word in self._standing.values() if word.kind == kind), None) for kind in ("freeze", "policy"))
+        why = f" ({freeze.reason})" if freeze is not None and freeze.reason else ""
+        return {FROZEN: f"`eddy freeze '{ANY_CLASS}'` stands{why}" if freeze is not None else "", POLICY: (policy.policy or "") if policy is not None else ""}
 
 
 def take_job(ledger: Ledger, value: bytes | None) -> None:

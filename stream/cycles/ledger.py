@@ -110,6 +110,10 @@ class Ledger:
         row = self._database.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
         return default if row is None else str(row[0])
 
+    def cursors(self) -> dict[str, str]:
+        """Return the marks that say up to where the archive was mined."""
+        return dict(self._database.execute("SELECT name, value FROM marks WHERE name LIKE 'mined/%'"))
+
     # ---- requests and persons' words, taken as often as they are read
 
     def request(self, asked: CycleRequested) -> bool:

@@ -111,9 +111,9 @@ def folder_name(cycle_id: str) -> str:
 
 def encode(plan: Plan) -> str:
     """Write a plan for another process."""
-    return msgspec.json.encode(plan).decode()
+    return msgspec.json.encode(plan, enc_hook=str).decode()  # a path is the only thing that JSON does not know
 
 
 def decode(text: str) -> Plan:
     """Read it there."""
-    return msgspec.json.decode(text, type=Plan)
+    return msgspec.json.decode(text, type=Plan, dec_hook=lambda kind, value: kind(value))

@@ -55,6 +55,7 @@ async def run_process(plan: plans.Plan, cycle_id: str, *, is_wanted: Callable[[]
 
 
 def _start(plan: plans.Plan, cycle_id: str) -> subprocess.Popen[bytes]:
+    given = plans.encode(plan).encode()
     log_path = plan.data_dir / "logs" / LOG_FILE
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("ab") as log:
@@ -69,7 +70,7 @@ def _start(plan: plans.Plan, cycle_id: str) -> subprocess.Popen[bytes]:
         )
     if process.stdin is not None:
         with suppress(BrokenPipeError), process.stdin as stdin:  # broken where it has ended already; its status says how
-            stdin.write(plans.encode(plan).encode())
+            stdin.write(given)
     return process
 
 

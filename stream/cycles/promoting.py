@@ -104,6 +104,14 @@ def discard(bench: Bench, cycle: Cycle, reason: str) -> None:
     clear(bench, cycle.cycle_id)
 
 
+def supersede(bench: Bench, cycle_id: str, name: str) -> None:
+    """Discard what earlier cycles hold under a name that a cycle proposes anew."""
+    for candidate in bench.ledger.standing(Standing.HELD):
+        if candidate.name == name and candidate.cycle_id != cycle_id:
+            bench.ledger.move(candidate, Standing.DISCARDED, {"why": f"cycle {cycle_id} proposes a newer one"})
+            tell(bench, candidate, f"cycle {cycle_id} proposes a newer one")
+
+
 def clear(bench: Bench, cycle_id: str) -> None:
     """Remove what a cycle has on disk beside the ledger."""
     shutil.rmtree(bench.plan.folder(cycle_id), ignore_errors=True)

@@ -51,7 +51,13 @@ class CycleService:
         self.owned, self.heard = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until cancelled; a broker that is away is tried again."""
+        """Serve until cancelled; a broker that is away is tried again. A ledger that cannot be read keeps cycles from running, and nothing else."""
+        try:
+            await self._kept_up(self._serve)
+        finally:
+            self._thread.shutdown()
+
+    async def _serve(self) -> None:
         ledger = await self._in_thread(lambda: Ledger(self._plan.ledger, time.time))
 
         async def call(work: Callable[[Ledger], T]) -> T:
@@ -63,11 +69,14 @@ class CycleService:
             lambda: self._work(call),  # 3
             lambda: announce(self._settings, call, self.owned),  # 4
         )
+        tasks = [asyncio.create_task(self._kept_up(part)) for part in parts]
         try:
-            await asyncio.gather(*(self._kept_up(part) for part in parts))
+            await asyncio.gather(*tasks)
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._thread.submit(ledger.close)
-            self._thread.shutdown()
 
     async def _kept_up(self, part: Callable[[], Awaitable[None]]) -> None:
         from aiokafka.errors import KafkaError

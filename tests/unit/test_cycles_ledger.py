@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from stream.cycles.entries import Message
-from stream.cycles.inbox import Freezes, read_cycle_record, take_cycle_record, take_job
+from stream.cycles.inbox import Words, read_cycle_record, take_cycle_record, take_job
 from stream.cycles.ledger import Ledger
 from stream.cycles.states import ENDS, STEPS, Standing, State, is_transition_valid
 from stream.errors import CycleTransitionError, LedgerFormatError
@@ -216,17 +216,21 @@ def test_names_beyond_bounds_are_left_out(ledger: Ledger) -> None:
     assert ledger.cycles() == []
 
 
-def test_freeze_of_everything_holds_promotions_until_it_is_lifted() -> None:
-    """A freeze of one class is routing's alone."""
-    freezes = Freezes()
-    freezes.take(b"freeze/code", msgspec.json.encode(Override(kind="freeze", query_class="code")))
-    assert freezes.reason == ""
+def test_words_on_everything_are_heeded_until_they_are_lifted() -> None:
+    """A freeze of one class is routing's alone; one of all holds promotions back. A named policy is the one that others must beat."""
+    words = Words()
+    words.take(b"freeze/code", msgspec.json.encode(Override(kind="freeze", query_class="code")))
+    words.take(b"garbage", b"{")
+    assert words.marks() == {"frozen": "", "policy": ""}
 
-    freezes.take(b"freeze/*", msgspec.json.encode(Override(kind="freeze", reason="release week")))
-    assert "release week" in freezes.reason
+    words.take(b"freeze/*", msgspec.json.encode(Override(kind="freeze", reason="release week")))
+    words.take(b"policy/*", msgspec.json.encode(Override(kind="policy", policy="ucb")))
+    assert "release week" in words.marks()["frozen"]
+    assert words.marks()["policy"] == "ucb"
 
-    freezes.take(b"freeze/*", None)
-    assert freezes.reason == ""
+    words.take(b"freeze/*", None)
+    words.take(b"policy/*", None)
+    assert words.marks() == {"frozen": "", "policy": ""}
 
 
 def test_file_that_is_no_ledger_is_refused(tmp_path: Path, clock: Clock) -> None:

@@ -1,0 +1,55 @@
+"""Step 8: every candidate is promoted, held for a person's word, or discarded; then the cycle ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from stream.cycles.entries import Candidate, Cycle
+from stream.cycles.inbox import FROZEN
+from stream.cycles.machine import Bench, Done
+from stream.cycles.promoting import clear, promote, told
+from stream.cycles.states import LIVE, Standing, State
+
+
+def settle(bench: Bench, cycle: Cycle) -> Done:
+    """Settle each candidate by itself. One that was settled before a crash stays as it is."""
+    for candidate in bench.ledger.candidates(cycle.cycle_id):
+        if candidate.standing is Standing.ACCEPTED:
+            _settle_accepted(bench, candidate)
+        elif candidate.standing is Standing.STAGED:
+            bench.ledger.move(candidate, Standing.HELD, {"why": candidate.detail.get("why", "nothing could evaluate it")})
+    candidates = bench.ledger.candidates(cycle.cycle_id)
+    return Done(State.SETTLED, _counted(candidates) or "there was no candidate", {"candidates": [told(each) for each in candidates]})
+
+
+def _settle_accepted(bench: Bench, candidate: Candidate) -> None:
+    if reason := _held_because(bench):
+        bench.ledger.move(candidate, Standing.HELD, {"why": f"{candidate.detail.get('why', '')}; {reason}"})
+    else:
+        promote(bench, candidate)
+
+
+def _held_because(bench: Bench) -> str:
+    """Why what its gate lets through is not promoted now; empty where it is."""
+    if frozen := bench.ledger.mark(FROZEN, ""):
+        return f"held back, since {frozen}: `eddy cycles approve` promotes it all the same"
+    return "held for a person's word (EDDY_PROMOTION=approve): `eddy cycles approve` promotes it" if bench.plan.promotion == "approve" else ""
+
+
+def end(bench: Bench, cycle: Cycle) -> Done:
+    """End a settled cycle, and move on what the next one takes for new."""
+    candidates = bench.ledger.candidates(cycle.cycle_id)
+    standings = {candidate.standing for candidate in candidates}
+    if standings & LIVE or not candidates:
+        state = State.COMPLETED
+    else:
+        state = State.STAGED if Standing.HELD in standings else State.REJECTED
+    mined = bench.ledger.kept(cycle.cycle_id, State.MINED)
+    clear(bench, cycle.cycle_id)
+    return Done(state, _counted(candidates) or "nothing was to be changed", marks={mined["cursor"]: str(mined["until"])})
+
+
+def _counted(candidates: list[Candidate]) -> str:
+    names = {Standing.ANNOUNCED: Standing.PROMOTED}
+    counts = Counter(str(names.get(candidate.standing, candidate.standing)) for candidate in candidates)
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
