@@ -108,9 +108,9 @@ async def cycle(folder: Path, cycle_id: str) -> tuple[float, int, str]:
         ledger.request(CycleRequested(cycle_id=cycle_id, trigger="benchmark", requested_at=time.time()))
         ended = await run_process(plan, cycle_id)
         state = ledger.cycle(cycle_id).state
+        said = ledger.detail(cycle_id, state).get("said", "")
         if ended.status or not state.is_end or state == "aborted":
-            raise RuntimeError(f"the cycle is {state}, status {ended.status} {ended.overrun}; see {folder / 'logs'}")
-        said = ledger.detail(cycle_id, state)["said"]
+            raise RuntimeError(f"the cycle is {state} ({said}), status {ended.status} {ended.overrun}; see {folder / 'logs'}")
     return ended.seconds, ended.peak_bytes, f"{state}: {said}"
 
 

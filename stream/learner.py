@@ -280,7 +280,9 @@ async def run_learner(settings: Settings, *, mirror: bool | None = None) -> None
 
 async def _work(settings: Settings, learner: Learner) -> None:
     models = [Modeller(settings, settings.data_dir / ARCHIVE_FILE).run()] if Modeller.is_wanted(settings) else []
-    await asyncio.gather(learner.run(), CycleService(settings).run(), *models)
+    async with asyncio.TaskGroup() as group:  # unlike gather, waits for all of them to end in order
+        for work in (learner.run(), CycleService(settings).run(), *models):
+            group.create_task(work)
 
 
 def is_embedded(settings: Settings) -> bool:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from stream.settings import Settings
 
-ARCHIVE_FILE = "archive.sqlite3"
+ARCHIVE_FILE = schema.ARCHIVE_FILE
 """Name of the archive in the data folder."""
 IN_FLIGHT = 2_000
 """Records sent and not acknowledged yet: some batches of each partition."""

@@ -20,6 +20,8 @@ import aiosqlite
 from stream.archive.positions import Position
 from stream.errors import ArchiveFormatError, NotOwnedError
 
+ARCHIVE_FILE = "archive.sqlite3"
+"""Name of the archive in a data folder."""
 FORMAT = 2
 """Version of the tables; a file of another one is refused."""
 APPLICATION_ID = 0x45646479

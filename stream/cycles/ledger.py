@@ -105,6 +105,10 @@ class Ledger:
         row = self._database.execute("SELECT result FROM jobs WHERE cycle_id = ? ORDER BY job_id DESC LIMIT 1", (cycle_id,)).fetchone()
         return None if row is None or row[0] is None else dict(json.loads(row[0]))
 
+    def has_time(self, cycle_id: str) -> bool:
+        """Whether a cycle's training job may still end in time."""
+        return bool(self._database.execute("SELECT count(*) FROM jobs WHERE cycle_id = ? AND deadline_at > ?", (cycle_id, self._clock())).fetchone()[0])
+
     def mark(self, name: str, default: str) -> str:
         """Return what stands under a name."""
         row = self._database.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()

@@ -6,6 +6,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from stream.errors import CycleError
+
 
 def read(config_dir: Path, agent: str) -> str | None:
     """Return an agent's live configuration; None where it has none."""
@@ -43,4 +45,18 @@ def copy_with(config_dir: Path, folder: Path, changed: dict[str, str]) -> Path:
 
 
 def replace(config_dir: Path, agent: str, text: str, *, before: str, provenance: dict[str, object]) -> int:
-    raise NotImplementedError
+    path, history = config_dir / f"{agent}.toml", config_dir / ".history"
+    history.mkdir(parents=True, exist_ok=True)
+    now = read(config_dir, agent)
+    versions = sorted(int(old.name.split(".v")[1].split(".")[0]) for old in history.glob(f"{agent}.v*.toml"))
+    if now == text:
+        return (versions or [0])[-1] + 1
+    if digest(now) != before:
+        raise CycleError(f"the live configuration of {agent} has changed")
+    if now is not None:
+        number = (versions or [0])[-1] + 1
+        (history / f"{agent}.v{number}.toml").write_text(now)
+    draft = path.with_suffix(".tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+    return len(list(history.glob(f"{agent}.v*.toml"))) + 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from stream.archive.restore import ARCHIVE_FILE
+from stream.archive.schema import ARCHIVE_FILE
 from stream.cycles.tables import LEDGER_FILE
 from stream.fold.spec import FoldSpec
 from stream.routing.settings import RoutingSettings

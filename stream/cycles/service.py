@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Part = Callable[[], Awaitable[None]]
 
 IDLE_S = 0.2
 """Between two looks at whether there is something to do."""
@@ -63,22 +64,20 @@ class CycleService:
         async def call(work: Callable[[Ledger], T]) -> T:
             return await self._in_thread(lambda: work(ledger))
 
-        parts: tuple[Callable[[], Awaitable[None]], ...] = (
+        parts: tuple[Part, ...] = (
             lambda: follow_cycles(self._settings, call, self.owned),  # 1
             lambda: follow_others(self._settings, call, self.heard),  # 2
             lambda: self._work(call),  # 3
             lambda: announce(self._settings, call, self.owned),  # 4
         )
-        tasks = [asyncio.create_task(self._kept_up(part)) for part in parts]
         try:
-            await asyncio.gather(*tasks)
+            async with asyncio.TaskGroup() as group:  # unlike gather, waits for all of them to end in order
+                for part in parts:
+                    group.create_task(self._kept_up(part))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._thread.submit(ledger.close)
 
-    async def _kept_up(self, part: Callable[[], Awaitable[None]]) -> None:
+    async def _kept_up(self, part: Part) -> None:
         from aiokafka.errors import KafkaError
 
         while True:

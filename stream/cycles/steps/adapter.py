@@ -1,1 +1,45 @@
-"""Step 6: where a base model is named and enough answers are worth learning from, an adapter is trained by a job of its own; the cycle waits for it without its lock."""
+"""Step 6: where a base model is named and there are answers enough to learn from, an adapter is trained by a job of its own.
+
+The cycle then waits without its lock, and others may run; it goes on when the job has ended, or when it has waited for too long.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream.cycles.dataset import write_dataset
+from stream.cycles.entries import Cycle, Message
+from stream.cycles.machine import Bench, Done
+from stream.cycles.promoting import supersede
+from stream.cycles.states import State
+from stream.records import TrainingJob
+from stream.topics import TRAINING_JOBS
+
+
+def propose_adapter(bench: Bench, cycle: Cycle) -> Done:
+    """Have an adapter trained, or none."""
+    plan = bench.plan
+    if not plan.base_model:
+        return Done(State.TRAINED, "no adapter is trained, since no base model is named (EDDY_TRAIN_MODEL)")
+    data = write_dataset(plan, cycle, bench.ledger.kept(cycle.cycle_id, State.MINED))
+    if data.samples < plan.min_pairs:
+        return Done(State.TRAINED, f"{data.samples:,} answers are worth learning from, but an adapter is trained on {plan.min_pairs:,} at the least (EDDY_TRAIN_MIN_PAIRS)")
+    job_id = f"{plan.folder(cycle.cycle_id).name}-adapter"
+    spec = {"base_model": plan.base_model, "cycle_id": cycle.cycle_id, "dataset": data.as_json()}
+    job = TrainingJob(job_id=job_id, requested_at=bench.clock(), spec=spec)
+    bench.ledger.await_job(cycle.cycle_id, job_id, bench.clock() + plan.train_s, Message(0, TRAINING_JOBS.name, job_id, msgspec.json.encode(job).decode()))
+    return Done(State.WAITING, f"job {job_id} trains an adapter of {plan.base_model} on {data.samples:,} answers; the cycle goes on when it ends", {"job_id": job_id})
+
+
+def await_adapter(bench: Bench, cycle: Cycle) -> Done | None:
+    """Take what the job brought; None while it may still bring something."""
+    ended = bench.ledger.job(cycle.cycle_id)
+    if ended is None:
+        return None if bench.ledger.has_time(cycle.cycle_id) else Done(State.TRAINED, f"no adapter: its job has not ended in {bench.plan.train_s:,.0f} s (EDDY_TRAIN_MAX_S)")
+    record = ended["detail"].get("adapter")
+    if not isinstance(record, dict) or "name" not in record:
+        return Done(State.TRAINED, f"no adapter: its job ended as {ended['status']}: {ended['detail'].get('reason', 'it says no more')}")
+    name = f"adapter/{bench.plan.base_model}"
+    supersede(bench, cycle.cycle_id, name)
+    bench.ledger.stage(cycle.cycle_id, name, {"record": record, "answers": ended["detail"].get("answers"), "summary": f"adapter {record['name']}"})
+    return Done(State.TRAINED, f"adapter {record['name']} is trained", {"adapter": record["name"]})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from stream.cycles.entries import Cycle
 from stream.cycles.inbox import POLICY
 from stream.cycles.machine import Bench, Done
-from stream.cycles.policies import TRIED, value_of
 from stream.cycles.promoting import supersede
 from stream.cycles.states import State
-from stream.routing.off_policy import Evaluation
+
+if TYPE_CHECKING:
+    from stream.routing.off_policy import Evaluation
 
 ALPHA = 0.1
 LEAST_DRAWS = 500
@@ -22,6 +25,8 @@ def propose_routing(bench: Bench, cycle: Cycle) -> Done:
         return Done(State.ROUTED, "a cycle for one agent leaves routing as it is")
     if mined["draws"] < LEAST_DRAWS:
         return Done(State.ROUTED, f"{mined['draws']:,} new requests were drawn by a router, but policies are compared from {LEAST_DRAWS:,} on")
+    from stream.cycles.policies import TRIED, value_of  # NumPy: a quarter of a second that most cycles need not spend
+
     now = bench.ledger.mark(POLICY, "") or bench.plan.routing.policy
     found = {name: value_of(bench.plan, name, "tune", alpha=ALPHA, until=mined["until"]) for name in TRIED if name != now}
     gains = {name: gain for name, evaluation in found.items() if (gain := _gain(evaluation)) is not None and gain > 0}

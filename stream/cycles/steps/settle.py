@@ -16,8 +16,6 @@ def settle(bench: Bench, cycle: Cycle) -> Done:
     for candidate in bench.ledger.candidates(cycle.cycle_id):
         if candidate.standing is Standing.ACCEPTED:
             _settle_accepted(bench, candidate)
-        elif candidate.standing is Standing.STAGED:
-            bench.ledger.move(candidate, Standing.HELD, {"why": candidate.detail.get("why", "nothing could evaluate it")})
     candidates = bench.ledger.candidates(cycle.cycle_id)
     return Done(State.SETTLED, _counted(candidates) or "there was no candidate", {"candidates": [told(each) for each in candidates]})
 
