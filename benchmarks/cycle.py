@@ -81,7 +81,7 @@ def _step(rng: random.Random, at: float, good: bool) -> dict[str, Any]:
     return {
         "step_type": "tool_call", "timestamp": at, "duration_seconds": 0.8,
         "input": {"tool": tool, "arguments": {"text": "x" * rng.randrange(20, 120)}},
-        "output": {"success": good or rng.random() < 0.5, "result": "y" * rng.randrange(20, 200)},
+        "output": {"success": good or rng.random() < 0.2, "result": "y" * rng.randrange(20, 200)},
     }  # fmt: skip
 
 

@@ -1,64 +1,119 @@
-"""What the new traces say, gathered in one pass."""
+"""What the new traces say of agents and of routing, gathered in one pass over the archive; memory is that of the counts, whatever is read."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from stream.archive.reader import ArchiveReader
-from stream.cycles.plan import Plan
+from stream.archive.reader import ArchivedTrace, ArchiveReader
+
+MOST_AGENTS, MOST_TOOLS = 1_000, 200
+"""Agents, and tools of one agent, that are counted; names beyond are somebody's invention, and left out."""
+MOST_CALLS = 100
+"""Calls of a trace that are told apart."""
 
 
 class _Step(msgspec.Struct):
     step_type: str = ""
-    input: dict[str, Any] = {}
-    output: dict[str, Any] = {}
+    input: dict[str, Any] = msgspec.field(default_factory=dict)
+    output: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class _Trace(msgspec.Struct):
-    query: str = ""
     agent: str = ""
-    result: str = ""
-    session_id: str = ""
     outcome: str | None = None
-    feedback: float | None = None
-    decision: msgspec.Raw | None = None
-    steps: list[_Step] = []
+    decision: dict[str, Any] | None = None
+    steps: list[_Step] = msgspec.field(default_factory=list)
+
+
+_decode = msgspec.json.Decoder(_Trace).decode
+
+
+@dataclass(slots=True)
+class AgentEvidence:
+    """What is known of one agent.
+
+    Attributes:
+        traces: of it.
+        tools: by name, calls of which it is known whether they succeeded, and how many did.
+        calls: traces that succeeded, by the number of calls that they took; the last place is of all beyond.
+    """
+
+    traces: int = 0
+    tools: dict[str, list[int]] = field(default_factory=dict)
+    calls: list[int] = field(default_factory=lambda: [0] * (MOST_CALLS + 1))
+
+    def take(self, trace: _Trace) -> None:
+        """Take one trace."""
+        self.traces += 1
+        calls = [step for step in trace.steps if step.step_type == "tool_call"]
+        if trace.outcome == "success":
+            self.calls[min(len(calls), MOST_CALLS)] += 1
+        for step in calls:
+            name, succeeded = step.input.get("tool"), step.output.get("success")
+            if isinstance(name, str) and isinstance(succeeded, bool) and (name in self.tools or len(self.tools) < MOST_TOOLS):
+                counts = self.tools.setdefault(name, [0, 0])
+                counts[0] += 1
+                counts[1] += succeeded
+
+    def calls_at(self, share: float) -> int:
+        """Return how many calls a share of the traces that succeeded came by with."""
+        running, total = 0, sum(self.calls)
+        sums = [running := running + count for count in self.calls]
+        return bisect_left(sums, share * total)
 
 
 @dataclass(slots=True)
 class Evidence:
+    """What is new.
+
+    Attributes:
+        traces: that are new.
+        answers: of them, those that are good enough to learn from.
+        draws: whose arm a router drew.
+        agents: what is known of each.
+    """
+
     traces: int = 0
     answers: int = 0
     draws: int = 0
-    tools: dict[str, dict[str, list[int]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0, 0])))
-    turns: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    agents: dict[str, AgentEvidence] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        return msgspec.to_builtins(self)
+    def take(self, trace: ArchivedTrace, *, min_quality: float) -> None:
+        """Take one trace; what of it cannot be read as a trace's is left out."""
+        self.traces += 1
+        try:
+            said = _decode(trace.entry.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        score = trace.score()
+        self.answers += said.outcome == "success" and score is not None and score[1] >= min_quality
+        self.draws += said.decision is not None and said.decision.get("kind") == "drawn"
+        if said.agent in self.agents or len(self.agents) < MOST_AGENTS:
+            self.agents.setdefault(said.agent, AgentEvidence()).take(said)
 
 
-def gather(reader: ArchiveReader, plan: Plan, *, agent: str, since: int, until: int) -> Evidence:
-    decode, found = msgspec.json.Decoder(_Trace).decode, Evidence()
+def gather(reader: ArchiveReader, *, agent: str, since: int, until: int, min_quality: float) -> Evidence:
+    """Read what is new.
+
+    Args:
+        reader: of the archive.
+        agent: only of this one; empty: of all.
+        since: number of the record after which it is new.
+        until: number of the last record that counts.
+        min_quality: score from which an answer is good enough to learn from.
+    """
+    found = Evidence()
     for trace in reader.traces(agent=agent or None, after_seq=since, newest_first=False):
         if trace.entry.seq > until:
             break
-        try:
-            said = decode(trace.entry.value or b"")
-        except msgspec.DecodeError:
-            continue
-        found.traces += 1
-        found.draws += said.decision is not None
-        scores = trace.score()
-        found.answers += said.outcome == "success" and scores is not None and scores[1] >= plan.min_quality
-        calls = [step for step in said.steps if step.step_type == "tool_call"]
-        found.turns[said.agent].append(len(calls))
-        for step in calls:
-            if isinstance(step.output.get("success"), bool) and isinstance(step.input.get("tool"), str):
-                counts = found.tools[said.agent][step.input["tool"]]
-                counts[0] += 1
-                counts[1] += step.output["success"]
+        found.take(trace, min_quality=min_quality)
     return found
+
+
+def decode(kept: dict[str, Any]) -> Evidence:
+    """Read evidence back from the ledger."""
+    return msgspec.convert(kept, Evidence)

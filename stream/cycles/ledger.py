@@ -75,6 +75,10 @@ class Ledger:
         """List the candidates of a cycle in the order in which they were staged."""
         return self._candidates("cycle_id = ?", (cycle_id,))
 
+    def candidate(self, number: int) -> Candidate:
+        """Find a candidate as it stands now."""
+        return self._candidates("id = ?", (number,))[0]
+
     def standing(self, *standings: Standing) -> list[Candidate]:
         """List the candidates of all cycles that stand so, the oldest first."""
         return self._candidates(f"standing IN ({', '.join('?' * len(standings))})", standings)
@@ -210,7 +214,7 @@ class Ledger:
             CycleTransitionError: it does not follow where the candidate stands.
         """
         with transaction(self._database):
-            (now,) = self._candidates("id = ?", (candidate.id,))
+            now = self.candidate(candidate.id)
             if not is_transition_valid(now.standing, target):
                 raise CycleTransitionError(f"candidate {now.name} of {now.cycle_id} is {now.standing} and was to become {target}, but that does not follow; look at `eddy cycles`")
             row = (target, _dump(now.detail | (detail or {})), now.id)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from stream.errors import CycleError
+
+HISTORY = ".history"
+"""Folder of what was live before: `<agent>.v<N>.toml`."""
 
 
 def read(config_dir: Path, agent: str) -> str | None:
     """Return an agent's live configuration; None where it has none."""
     path = config_dir / f"{agent}.toml"
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    return path.read_bytes().decode() if path.exists() else None
 
 
 def digest(text: str | None) -> str:
@@ -40,23 +47,50 @@ def copy_with(config_dir: Path, folder: Path, changed: dict[str, str]) -> Path:
     for path in files(config_dir):
         shutil.copyfile(path, folder / path.name)
     for agent, text in changed.items():
-        (folder / f"{agent}.toml").write_text(text, encoding="utf-8")
+        (folder / f"{agent}.toml").write_bytes(text.encode())
     return folder
 
 
-def replace(config_dir: Path, agent: str, text: str, *, before: str, provenance: dict[str, object]) -> int:
-    path, history = config_dir / f"{agent}.toml", config_dir / ".history"
-    history.mkdir(parents=True, exist_ok=True)
-    now = read(config_dir, agent)
-    versions = sorted(int(old.name.split(".v")[1].split(".")[0]) for old in history.glob(f"{agent}.v*.toml"))
-    if now == text:
-        return (versions or [0])[-1] + 1
+def next_version(config_dir: Path, agent: str) -> int:
+    """Return the version, counted from 1, that the next change of an agent's configuration makes."""
+    numbered = (re.fullmatch(rf"{re.escape(agent)}\.v(\d+)\.toml", path.name) for path in (config_dir / HISTORY).glob("*.toml"))
+    kept = max((int(found[1]) for found in numbered if found), default=0)
+    return kept + (1 if read(config_dir, agent) is None else 2)
+
+
+def replace(config_dir: Path, agent: str, text: str, *, version: int, before: str, provenance: dict[str, Any]) -> None:
+    """Make a configuration live, once, however often it is asked for.
+
+    1. Where it is live already, a process that was killed has done it.
+    2. Keep what is live in the history, under its version, which is one less; a copy that is there already is the same one.
+    3. Write beside the new one where it comes from.
+    4. Replace the live file in one move. What is written is on the disk before it, and the move after it.
+
+    Raises:
+        CycleError: what is live is neither it nor what it was staged against.
+    """
+    now, history = read(config_dir, agent), config_dir / HISTORY
+    if now == text:  # 1
+        return
     if digest(now) != before:
-        raise CycleError(f"the live configuration of {agent} has changed")
-    if now is not None:
-        number = (versions or [0])[-1] + 1
-        (history / f"{agent}.v{number}.toml").write_text(now)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(text, encoding="utf-8")
+        raise CycleError(f"the live configuration of {agent} is not the one that its change was staged against, so that it would be lost; the next cycle starts from it")
+    history.mkdir(parents=True, exist_ok=True)
+    if now is not None:  # 2
+        _write(history / f"{agent}.v{version - 1}.toml", now)
+    _write(history / f"{agent}.v{version}.json", json.dumps(provenance, indent=2))  # 3
+    _write(config_dir / f"{agent}.toml", text)  # 4
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all, also after the machine has lost its power."""
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
-    return len(list(history.glob(f"{agent}.v*.toml"))) + 1
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

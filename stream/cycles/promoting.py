@@ -9,10 +9,9 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,7 +24,8 @@ from stream.errors import CycleError
 from stream.records import AgentConfig, Override
 from stream.topics import ADAPTERS, AGENT_CONFIGS, OVERRIDES
 
-logger = logging.getLogger(__name__)
+TOLD = ("why", "verdict", "version", "estimate", "interval", "n", "alpha", "summary")
+"""Of what is noted of a candidate, what is told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,10 @@ class Live:
     Attributes:
         said: one sentence on it.
         send: what tells others of it.
-        detail: what is noted of it.
     """
 
     said: str
     send: Message
-    detail: dict[str, Any] = field(default_factory=dict)
 
 
 def promote(bench: Bench, candidate: Candidate) -> str:
@@ -48,8 +46,9 @@ def promote(bench: Bench, candidate: Candidate) -> str:
     if why := outdated(bench, candidate):
         bench.ledger.move(candidate, Standing.DISCARDED, {"why": why})
         return why
-    bench.ledger.move(candidate, Standing.PROMOTING)  # 1
-    return finish(bench, candidate)
+    version = live.next_version(bench.plan.config_dir, candidate.subject) if candidate.kind == "config" else None
+    bench.ledger.move(candidate, Standing.PROMOTING, {"version": version} if version else {})  # 1
+    return finish(bench, bench.ledger.candidate(candidate.id))
 
 
 def finish(bench: Bench, candidate: Candidate) -> str:
@@ -59,7 +58,7 @@ def finish(bench: Bench, candidate: Candidate) -> str:
     except CycleError as exc:
         bench.ledger.move(candidate, Standing.DISCARDED, {"why": str(exc)})
         return str(exc)
-    bench.ledger.move(candidate, Standing.PROMOTED, {"why": candidate.detail.get("why", ""), **made.detail}, send=made.send)  # 3
+    bench.ledger.move(candidate, Standing.PROMOTED, send=made.send)  # 3
     return made.said
 
 
@@ -84,16 +83,15 @@ def carry_out_words(bench: Bench) -> None:
 
 def tell(bench: Bench, candidate: Candidate, said: str) -> None:
     """Tell what has become of one candidate, apart from the steps of its cycle."""
-    (now,) = (each for each in bench.ledger.candidates(candidate.cycle_id) if each.id == candidate.id)
+    now = bench.ledger.candidate(candidate.id)
     what = "promoted" if now.standing is Standing.PROMOTED else str(now.standing)
     bench.ledger.tell(candidate.cycle_id, what, {"said": f"{candidate.name}: {said}", "candidates": [told(now)]})
 
 
 def told(candidate: Candidate) -> dict[str, Any]:
     """What is told of a candidate; nobody is sent whole configurations or scores."""
-    shown = {name: candidate.detail[name] for name in ("why", "verdict", "version", "estimate", "interval", "n", "alpha", "summary") if name in candidate.detail}
-    standing = Standing.ANNOUNCED if candidate.standing is Standing.ANNOUNCED else candidate.standing
-    return {"name": candidate.name, "standing": "promoted" if standing is Standing.ANNOUNCED else str(standing), **shown}
+    standing = Standing.PROMOTED if candidate.standing is Standing.ANNOUNCED else candidate.standing
+    return {"name": candidate.name, "standing": str(standing), **{name: candidate.detail[name] for name in TOLD if name in candidate.detail}}
 
 
 def discard(bench: Bench, cycle: Cycle, reason: str) -> None:
@@ -118,10 +116,10 @@ def clear(bench: Bench, cycle_id: str) -> None:
 
 
 def _config(bench: Bench, candidate: Candidate) -> Live:
-    agent, toml = candidate.subject, str(candidate.detail["toml"])
-    version = live.replace(bench.plan.config_dir, agent, toml, before=candidate.detail["before"], provenance=_provenance(candidate))
+    agent, toml, version = candidate.subject, str(candidate.detail["toml"]), int(candidate.detail["version"])
+    live.replace(bench.plan.config_dir, agent, toml, version=version, before=candidate.detail["before"], provenance=_provenance(candidate))
     record = AgentConfig(agent=agent, version=version, toml=toml)
-    return Live(f"version {version} of {agent} is live", _message(AGENT_CONFIGS.name, agent, record), {"version": version})
+    return Live(f"version {version} of {agent} is live", _message(AGENT_CONFIGS.name, agent, record))
 
 
 def _provenance(candidate: Candidate) -> dict[str, Any]:

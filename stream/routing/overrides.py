@@ -56,7 +56,7 @@ class Overrides:
     def with_policy(self, settings: RoutingSettings, query_class: str) -> RoutingSettings:
         """The settings that hold for the class: with the policy that a word names, where there is such a policy."""
         word = self._on("policy", query_class)
-        return replace(settings, policy=word.policy) if word and word.policy in policies() else settings
+        return replace(settings, policy=word.policy) if word and word.policy and word.policy in policies() else settings
 
     def is_withdrawn(self, query_class: str, arm: Arm) -> bool:
         """Whether the arm may not serve the class.

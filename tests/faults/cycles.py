@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,32 +54,35 @@ def score(folder: Path) -> dict[str, float]:
 
 
 class Killer:
-    """Counts the calls of one step, and kills its process at one of them.
+    """Counts the calls of a step, and kills its process at one of them.
 
     Args:
-        step: its number.
+        step: its number; 0: each of them.
         at: the call at which it kills; 0: it only counts.
     """
 
     def __init__(self, step: int, at: int) -> None:
         self._step, self._at = step, at
-        self.calls = 0
+        self._number = 0
+        self.calls: Counter[int] = Counter()
 
     def arm(self) -> None:
         """Watch the step: from when it is begun to when the one after it is, so that its own note in the ledger is within."""
         for source, function in list(FUNCTIONS.items()):
-            FUNCTIONS[source] = self._watched(function, (State.REQUESTED, *STEPS).index(source) + 1 if source is not State.WAITING else 6)  # type: ignore[index]
+            number = len(STEPS) if source is State.SETTLED else (State.REQUESTED, *STEPS).index(source) + 1 if source is not State.WAITING else State.TRAINED.number
+            FUNCTIONS[source] = self._watched(function, number)  # type: ignore[index]
 
     def _watched(self, function: Any, number: int) -> Any:
         def step(bench: Bench, cycle: Cycle) -> Done | None:
-            sys.setprofile(self._count if number == self._step else None)
+            self._number = number
+            sys.setprofile(self._count if self._step in (0, number) else None)
             return function(bench, cycle)
 
         return step
 
     def _count(self, frame: Any, event: str, argument: Any) -> None:
-        self.calls += 1
-        if self.calls == self._at:
+        self.calls[self._number] += 1
+        if self.calls[self._number] == self._at:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -130,16 +134,18 @@ class Deployment:
         shutil.copytree(self.folder, folder)
         return Deployment(folder)
 
-    def process(self, step: int = 0, at: int = 0) -> tuple[int, int]:
+    def process(self, step: int = 0, at: int = 0) -> tuple[int, dict[int, int]]:
         """Have a process go on with the cycle; returns its status and the calls that were counted."""
         command = [sys.executable, "-m", "tests.faults.cycles", "--child", str(step), str(at)]
         ended = subprocess.run(command, input=plans.encode(self.plan), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         (self.folder / "child.log").open("a").write(ended.stderr)
-        return ended.returncode, json.loads(ended.stdout.splitlines()[-1])["calls"] if ended.returncode == 0 else 0
+        calls = json.loads(ended.stdout.splitlines()[-1])["calls"] if ended.returncode == 0 else {}
+        return ended.returncode, {int(number): count for number, count in calls.items()}
 
-    def live(self) -> dict[str, bytes]:
-        """The live configuration."""
-        return {path.name: path.read_bytes() for path in live.files(self.plan.config_dir)}
+    def files(self) -> dict[str, bytes]:
+        """The live configuration, and with `.history/` before their names the versions before it."""
+        config_dir = self.plan.config_dir
+        return {str(path.relative_to(config_dir)): path.read_bytes() for path in config_dir.rglob("*.toml")}
 
     def state(self) -> State:
         """How far the cycle is."""
@@ -158,14 +164,14 @@ class Deployment:
 
 def kill_once(template: Deployment, new: dict[str, bytes], step: int, at: int, folder: Path, outcome: Outcome) -> None:
     """Kill a cycle at a call of a step, look, go on, look again."""
-    here, old = template.copy(folder), template.live()
+    here, old = template.copy(folder), template.files()
     name = f"step {step}, call {at}"
     status, _ = here.process(step, at)
     if status != -signal.SIGKILL:
         outcome.miss(f"{name}: the process ended with status {status} and was not killed; see {folder}")
         return
     outcome.kills += 1
-    for agent, text in here.live().items():
+    for agent, text in here.files().items():
         if text not in (old.get(agent), new.get(agent)):
             outcome.miss(f"{name}: {agent} is neither the old nor the new one after the kill")
     for _ in range(MOST_RUNS):
@@ -182,9 +188,11 @@ def _hold(here: Deployment, new: dict[str, bytes], name: str, outcome: Outcome) 
     if not (state := here.state()).is_end:
         outcome.unfinished += 1
         print(f"UNFINISHED {name}: the cycle is {state}", flush=True)
-    elif here.live() != new or state is not State.COMPLETED:
-        outcome.miss(f"{name}: the cycle is {state}, and the live configuration is not the new one")
-    elif {f"{agent}.toml": [text.encode() for text in texts] for agent, texts in here.announced().items()} != {agent: [text] for agent, text in new.items()}:
+    elif here.files() != new or state is not State.COMPLETED:
+        outcome.miss(f"{name}: the cycle is {state}, and the configuration, with its history, is not the new one")
+    elif {f"{agent}.toml": [text.encode() for text in texts] for agent, texts in here.announced().items()} != {
+        path: [text] for path, text in new.items() if "/" not in path
+    }:
         outcome.miss(f"{name}: what is announced is not each new configuration once: {[(agent, len(texts)) for agent, texts in here.announced().items()]}")
 
 
@@ -192,14 +200,12 @@ def run(kills: int, seed: int, folder: Path) -> Outcome:
     """Kill so often, at each step equally often."""
     template, outcome, rng = Deployment(folder / "template"), Outcome(), random.Random(seed)
     asyncio.run(template.make())
-    calls, new = {}, {}
-    for step in range(1, len(STEPS) + 1):
-        whole = template.copy(folder / f"whole-{step}")
-        status, calls[step] = whole.process(step)
-        if status or whole.state() is not State.COMPLETED or (new and whole.live() != new):
-            raise RuntimeError(f"a cycle that nobody kills ended as {whole.state()}, status {status}; see {whole.folder}")
-        new = whole.live()
-    if new == template.live():
+    whole = template.copy(folder / "whole")
+    status, calls = whole.process()
+    new = whole.files()
+    if status or whole.state() is not State.COMPLETED:
+        raise RuntimeError(f"a cycle that nobody kills ended as {whole.state()}, status {status}; see {whole.folder}")
+    if new == template.files():
         raise RuntimeError(f"the cycle changes nothing, so that no kill can show anything; see {folder}")
     print(f"seed {seed}; calls in each step: {calls}", flush=True)
     for number in range(kills):

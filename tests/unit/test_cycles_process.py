@@ -58,7 +58,8 @@ def test_plan_arrives_in_the_other_process_as_it_was(plan: Plan) -> None:
 @needs_proc
 def test_memory_of_what_a_process_starts_counts() -> None:
     """Two processes of 60 MB each, one started by the other: an evaluator's command must not slip through the limit."""
-    outer = HOLDS + f"inner = subprocess.Popen([sys.executable, '-c', {HOLDS + 'time.sleep(60)'!r}], stdout=subprocess.PIPE); inner.stdout.readline(); print('both', flush=True); time.sleep(60)"
+    inner = f"inner = subprocess.Popen([sys.executable, '-c', {HOLDS + 'time.sleep(60)'!r}], stdout=subprocess.PIPE); inner.stdout.readline(); "
+    outer = HOLDS + inner + "print('both', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         process.stdout.readline()

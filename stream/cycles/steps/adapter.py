@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stream.archive.reader import ArchiveReader
 from stream.cycles.dataset import write_dataset
 from stream.cycles.entries import Cycle, Message
 from stream.cycles.machine import Bench, Done
@@ -21,10 +22,13 @@ def propose_adapter(bench: Bench, cycle: Cycle) -> Done:
     plan = bench.plan
     if not plan.base_model:
         return Done(State.TRAINED, "no adapter is trained, since no base model is named (EDDY_TRAIN_MODEL)")
-    data = write_dataset(plan, cycle, bench.ledger.kept(cycle.cycle_id, State.MINED))
-    if data.samples < plan.min_pairs:
-        return Done(State.TRAINED, f"{data.samples:,} answers are worth learning from, but an adapter is trained on {plan.min_pairs:,} at the least (EDDY_TRAIN_MIN_PAIRS)")
     job_id = f"{plan.folder(cycle.cycle_id).name}-adapter"
+    mined, path = bench.ledger.kept(cycle.cycle_id, State.MINED), plan.data_dir / "datasets" / f"{job_id}.jsonl"
+    with ArchiveReader(plan.archive) as reader:
+        data = write_dataset(reader, path, agent=cycle.agent, since=mined["since"], until=mined["until"], min_quality=plan.min_quality)
+    if data.samples < plan.min_pairs:
+        path.unlink()
+        return Done(State.TRAINED, f"{data.samples:,} answers are worth learning from, but an adapter is trained on {plan.min_pairs:,} at the least (EDDY_TRAIN_MIN_PAIRS)")
     spec = {"base_model": plan.base_model, "cycle_id": cycle.cycle_id, "dataset": data.as_json()}
     job = TrainingJob(job_id=job_id, requested_at=bench.clock(), spec=spec)
     bench.ledger.await_job(cycle.cycle_id, job_id, bench.clock() + plan.train_s, Message(0, TRAINING_JOBS.name, job_id, msgspec.json.encode(job).decode()))

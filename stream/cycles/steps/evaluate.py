@@ -16,7 +16,8 @@ from stream.cycles.machine import Bench, Done
 from stream.cycles.promoting import outdated, told
 from stream.cycles.states import Standing, State
 from stream.cycles.steps.measure import baseline_of, evaluated
-from stream.learning.gate import Judgement, Lifetime, Scores, judge
+from stream.learning.evaluators import load
+from stream.learning.gate import Judgement, Lifetime, Scores, Verdict, judge
 
 CAN_NOT_TELL = "the held-out draws cannot tell: {}"
 
@@ -87,6 +88,8 @@ def _config(bench: Bench, cycle: Cycle, candidate: Candidate, account: Account) 
         return Unjudged(why)
     if not bench.plan.evaluator:
         return Unjudged("nothing evaluates configurations, so that it is not promoted: set EDDY_EVALUATOR, or `eddy cycles approve` promotes it", is_held=True)
+    if not load(bench.plan.evaluator).sees_folder:
+        return Unjudged("the evaluator takes no folder, so that it can score only what is live: `eddy cycles approve` promotes it unjudged", is_held=True)
     folder = live.copy_with(bench.plan.config_dir, bench.plan.folder(cycle.cycle_id) / "evaluated", {candidate.subject: candidate.detail["toml"]})
     try:
         scores = evaluated(bench.plan, folder)
@@ -104,7 +107,7 @@ def _routing(bench: Bench, cycle: Cycle, candidate: Candidate, account: Account)
     if said.doubts or said.reward.difference is None:
         return Unjudged(CAN_NOT_TELL.format("; ".join(said.doubts) or "none of them was rated"))
     gain, (low, high) = said.reward.difference.value, said.reward.difference.interval
-    verdict = "promote" if low > 0 else "reject"
+    verdict: Verdict = "promote" if low > 0 else "reject"
     reason = (
         f"on {said.reward.draws:,} held-out draws it would have earned {gain:+.4f} a request, in [{low:+.4f}, {high:+.4f}] (one-sided error {alpha:.2g}); "
         f"a lower bound {'at or below' if low > 0 else 'above'} 0 would have {'kept it out' if low > 0 else 'let it through'}"

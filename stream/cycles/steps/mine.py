@@ -6,6 +6,8 @@ have to the next cycle for all, which then sees that agent's traces once more.
 
 from __future__ import annotations
 
+import msgspec
+
 from stream.archive.reader import ArchiveReader
 from stream.cycles.entries import Cycle
 from stream.cycles.evidence import Evidence, gather
@@ -27,13 +29,13 @@ def mine(bench: Bench, cycle: Cycle) -> Done:
     since = int(bench.ledger.mark(scope, "0"))
     with ArchiveReader(bench.plan.archive) as reader:
         until = reader.indexed
-        found = gather(reader, bench.plan, agent=cycle.agent, since=since, until=until)
-    kept = {"cursor": scope, "since": since, "until": until, "draws": found.draws, "evidence": found.as_json()}
+        found = gather(reader, agent=cycle.agent, since=since, until=until, min_quality=bench.plan.min_quality)
+    kept = {"cursor": scope, "since": since, "until": until, "draws": found.draws, "evidence": msgspec.to_builtins(found)}
     return Done(State.MINED, _said(found), {"traces": found.traces, "answers": found.answers, "since": since, "until": until}, kept=kept)
 
 
 def _said(found: Evidence) -> str:
-    return f"{found.traces:,} new traces, {found.answers:,} answers worth learning from"
+    return f"{found.traces:,} new traces of {len(found.agents):,} agents, {found.answers:,} of them with answers worth learning from"
 
 
 def check(bench: Bench, cycle: Cycle) -> Done:

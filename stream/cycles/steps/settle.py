@@ -38,10 +38,8 @@ def end(bench: Bench, cycle: Cycle) -> Done:
     """End a settled cycle, and move on what the next one takes for new."""
     candidates = bench.ledger.candidates(cycle.cycle_id)
     standings = {candidate.standing for candidate in candidates}
-    if standings & LIVE or not candidates:
-        state = State.COMPLETED
-    else:
-        state = State.STAGED if Standing.HELD in standings else State.REJECTED
+    undecided = State.STAGED if Standing.HELD in standings else State.REJECTED
+    state = State.COMPLETED if standings & LIVE or not candidates else undecided
     mined = bench.ledger.kept(cycle.cycle_id, State.MINED)
     clear(bench, cycle.cycle_id)
     return Done(state, _counted(candidates) or "nothing was to be changed", marks={mined["cursor"]: str(mined["until"])})
