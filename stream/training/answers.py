@@ -21,19 +21,19 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Scores of the same queries, without and with the adapter.
+    """Scores of the same queries, without and with the adapter, as `stream.learning.gate.Scores` takes them.
 
     Attributes:
-        base: by query's place.
-        adapter: by query's place.
+        base: by the query's id.
+        adapter: by the query's id.
     """
 
-    base: Mapping[int, float]
-    adapter: Mapping[int, float]
+    base: Mapping[str, float]
+    adapter: Mapping[str, float]
 
     def gain(self, *, seed: int = 0) -> tuple[float, float, float]:
         """Return the mean gain between the ends of its 95 % interval: (low, mid, high), by a percentile bootstrap over queries."""
-        differences = [self.adapter[place] - self.base[place] for place in sorted(self.base)]
+        differences = [self.adapter[query] - self.base[query] for query in sorted(self.base)]
         if not differences:
             return 0.0, 0.0, 0.0
         rng, n = random.Random(seed), len(differences)
@@ -45,6 +45,19 @@ class Paired:
         low, mid, high = self.gain()
         n = max(1, len(self.base))
         return {"n": len(self.base), "base": math.fsum(self.base.values()) / n, "adapter": math.fsum(self.adapter.values()) / n, "gain": [low, mid, high]}
+
+
+def by_query(scores: Mapping[int, float], conversations: Mapping[int, Conversation]) -> dict[str, float]:
+    """Return the mean score of each query: two answers to one are no two pieces of evidence.
+
+    Args:
+        scores: in [0, 1], by the conversation's place.
+        conversations: by place.
+    """
+    found: dict[str, list[float]] = {}
+    for place, score in scores.items():
+        found.setdefault(conversations[place].query_id, []).append(score)
+    return {query: math.fsum(values) / len(values) for query, values in found.items()}
 
 
 def exact_match(answer: str, wanted: str) -> float:
@@ -88,7 +101,7 @@ def score_answers(
                 scores[place] = min(1.0, max(0.0, float(score(answer, conversation.messages[-1]["content"]))))
                 done += 1
                 on_answer(done, 2 * len(asked))
-    return Paired(*found)
+    return Paired(*(by_query(scores, asked) for scores in found))
 
 
 def _as_it_is() -> AbstractContextManager[None]:

@@ -47,6 +47,12 @@ class Conversation:
         """The first thing that a user says."""
         return next((message["content"] for message in self.messages if message["role"] == "user"), "")
 
+    @property
+    def query_id(self) -> str:
+        """16 hex digits that are the same for the same words, however they are spaced or written."""
+        words = " ".join(self.query.split()).casefold()
+        return hashlib.sha256(f"eddy query {words}".encode()).hexdigest()[:16]
+
 
 def read_pair(pair: Mapping[str, Any], *, weight_by_feedback: bool = False) -> Conversation:
     """Read a pair as the miner gives it, or a conversation.

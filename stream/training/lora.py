@@ -117,7 +117,7 @@ class LoRATrainer:
 
         Returns:
             `status`: `completed`, or `skipped` with `reason`. Of a completed run the seed's `epochs, total_steps, avg_loss, adapter_path, training_samples`, besides
-            `adapter`, `stopped_by`, `held_out_loss_before`, `held_out_loss_after`, `answers`, `dataset`, `seconds`, `peak_mb`.
+            `adapter`, `stopped_by`, `held_out_loss_before`, `held_out_loss_after`, `token_accuracy`, `answers`, `scores` (by query, for a gate), `dataset`, `seconds`, `peak_mb`.
 
         Raises:
             TrainingDataError: not one pair can be trained on.
@@ -181,8 +181,8 @@ class LoRATrainer:
     def _scores(self, model: Any, scorer: Scorer, kept: Dataset, score: Score | None) -> dict[str, Any]:
         """Measure both, the base and the adapter, on what was held out."""
         if not kept.samples:
-            return {"held_out_loss_before": None, "held_out_loss_after": None, "token_accuracy": None, "answers": None}
-        from stream.training.answers import Paired, score_answers
+            return {"held_out_loss_before": None, "held_out_loss_after": None, "token_accuracy": None, "answers": None, "scores": None}
+        from stream.training.answers import Paired, by_query, score_answers
         from stream.training.losses import evaluate
 
         budget = self.config.budget_tokens
@@ -190,11 +190,14 @@ class LoRATrainer:
             before: HeldOut = evaluate(scorer, kept.samples, budget)
         after = evaluate(scorer, kept.samples, budget)
         answers = score_answers(model, self.tokenizer, kept.conversations, score=score, settings=self.config.chat_template_kwargs) if score is not None else None
+        accuracy = Paired(*(by_query(found.accuracy_by_pair(), kept.conversations) for found in (before, after)))
+        weighed = answers or accuracy
         return {
             "held_out_loss_before": before.loss,
             "held_out_loss_after": after.loss,
-            "token_accuracy": Paired(before.accuracy_by_pair(), after.accuracy_by_pair()).as_dict(),
+            "token_accuracy": accuracy.as_dict(),
             "answers": answers.as_dict() if answers else None,
+            "scores": {"of": "answers" if answers else "token_accuracy", "base": dict(weighed.base), "adapter": dict(weighed.adapter)},
         }
 
     def _card(self, task: Task, state: State, data: Dataset, kept: Dataset, described: dict[str, Any]) -> dict[str, Any]:
@@ -230,6 +233,7 @@ class LoRATrainer:
             "held_out_loss_after": card["held_out_loss_after"],
             "token_accuracy": card["token_accuracy"],
             "answers": card["answers"],
+            "scores": card["scores"],
             "dataset": card["data"]["train"],
             "seconds": state.elapsed_s,
             "peak_mb": peak_mb(self.device),
