@@ -10,7 +10,7 @@ import math
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stream.training.batching import Plan
 from stream.training.config import LoRATrainingConfig
 from stream.training.losses import HeldOut, Scorer, collate, evaluate
 from stream.training.progress import OnProgress, Progress
+from stream.training.ranks import ALONE, Ranks
 from stream.training.samples import Sample, total_weight
 from stream.training.schedule import share_of_peak
 
@@ -70,6 +71,7 @@ class Task:
         held_out: to measure on; may be empty.
         plan: which samples every step takes.
         folder: of its checkpoints.
+        ranks: the processes that share the work.
     """
 
     config: LoRATrainingConfig
@@ -77,6 +79,7 @@ class Task:
     held_out: Sequence[Sample]
     plan: Plan
     folder: Path
+    ranks: Ranks = ALONE
 
 
 class Loop:
@@ -122,7 +125,7 @@ class Loop:
                 self._measure()
             while not self._is_over():
                 loss, rate, norm = self._step(self.state.step)
-                self.state.elapsed_s = before + self._clock() - began
+                self.state.elapsed_s = self._task.ranks.agreed(before + self._clock() - began, self._scorer.device)
                 self._after(loss, rate, norm)
         if self.state.best_step is not None:
             self._put(self._best)
@@ -130,25 +133,33 @@ class Loop:
 
     def _step(self, step: int) -> tuple[float, float, float]:
         """Take one step of the optimiser; returns the loss, the learning rate and the gradient's norm."""
-        task, total = self._task, 0.0
-        config, batches = task.config, [[task.samples[place] for place in batch] for batch in task.plan.steps[step]]
+        task, total = self._task, torch.zeros((), device=self._scorer.device)
+        config, ranks, batches = task.config, task.ranks, [[task.samples[place] for place in batch] for batch in task.plan.steps[step]]
         weight = total_weight(sample for batch in batches for sample in batch)
         self._model.train()
         for place, samples in enumerate(batches):
-            torch.manual_seed(((config.seed << 36) + (step << 12) + place) % 2**63)  # dropout depends on nothing that came before
-            loss = self._scorer.loss(collate(samples, self._scorer.device, is_packed=config.batching == "packed")) / weight
-            loss.backward()
-            total += float(loss.detach())
-        norm = float(torch.nn.utils.clip_grad_norm_(self._weights.values(), config.max_grad_norm))
-        if not math.isfinite(total) or not math.isfinite(norm):
-            raise self._diverged(step, total, norm)
+            torch.manual_seed(((config.seed << 44) + (step << 20) + (place << 8) + ranks.rank) % 2**63)  # dropout depends on nothing that came before
+            if own := ranks.own(samples):
+                loss = self._scorer.loss(collate(own, self._scorer.device, is_packed=config.batching == "packed")) / weight
+                loss.backward()
+                total += loss.detach()
+        mean, norm = self._gathered(total)
+        if not math.isfinite(mean) or not math.isfinite(norm):
+            raise self._diverged(step, mean, norm)
         rate = config.learning_rate * share_of_peak(step, total_steps=len(task.plan.steps), warmup_ratio=config.warmup_ratio, schedule=config.schedule)
         self._optimiser.param_groups[0]["lr"] = rate
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        self.state.step, self.state.loss_sum = step + 1, self.state.loss_sum + total
+        self.state.step, self.state.loss_sum = step + 1, self.state.loss_sum + mean
         self.state.tokens += sum(sample.supervised_tokens for batch in batches for sample in batch)
-        return total, rate, norm
+        return mean, rate, norm
+
+    def _gathered(self, loss: torch.Tensor) -> tuple[float, float]:
+        """Add up what all processes found and clip it; returns the loss and the gradient's norm."""
+        for weight in self._weights.values():
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        self._task.ranks.add_up([loss, *(weight.grad for weight in self._weights.values())])
+        return float(loss), float(torch.nn.utils.clip_grad_norm_(self._weights.values(), self._task.config.max_grad_norm))
 
     def _diverged(self, step: int, loss: float, norm: float) -> TrainingDivergedError:
         pairs = sorted({self._task.samples[place].pair for batch in self._task.plan.steps[step] for place in batch})[:10]
@@ -189,6 +200,7 @@ class Loop:
         if not self._task.held_out:
             return None
         found, state = evaluate(self._scorer, self._task.held_out, self._task.config.budget_tokens), self.state
+        found = replace(found, loss=self._task.ranks.agreed(found.loss, self._scorer.device))
         if not math.isfinite(found.loss):
             raise TrainingDivergedError(f"the held-out loss after step {state.step} is {found.loss}, but it is finite where a run learns; lower learning_rate or look at the pairs")
         state.held_out.append((state.step, found.loss))
@@ -203,6 +215,8 @@ class Loop:
 
     def _tell(self, *, loss: float | None = None, rate: float = 0.0, norm: float = 0.0, held_out: HeldOut | None = None) -> None:
         state = self.state
+        if not self._task.ranks.is_first:
+            return
         self._on_progress(
             Progress(
                 step=state.step,
@@ -220,12 +234,14 @@ class Loop:
         )
 
     def _save(self) -> None:
+        self._saved_s = self.state.elapsed_s
+        if not self._task.ranks.is_first:
+            return
         tensors = {f"{_ADAPTER}{name}": weight for name, weight in self._weights.items()}
         tensors |= {f"{_BEST}{name}": weight for name, weight in self._best.items()}
         for place, values in self._optimiser.state_dict()["state"].items():
             tensors |= {f"{_OPTIMISER}{place}/{name}": value for name, value in values.items()}
         checkpoints.save(self._task.folder, self.state.step, tensors, asdict(self.state))
-        self._saved_s = self.state.elapsed_s
 
     def _resume(self) -> None:
         found = checkpoints.newest(self._task.folder)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from stream.errors import TrainingDataError
-from stream.training import adapters, models
+from stream.training import adapters, models, ranks
 from stream.training.availability import HAS_TORCH, PACKAGES, require
 from stream.training.batching import plan
 from stream.training.config import LoRATrainingConfig
@@ -55,7 +55,7 @@ class LoRATrainer:
         require(*PACKAGES, purpose="LoRATrainer")
         self.config = config
         self.model_name = model_name
-        self.device = models.choose_device(device)
+        self.device = models.choose_device(device or ranks.own_device())
         self._clock = clock
         self._tokenizer: Any = None
 
@@ -136,6 +136,8 @@ class LoRATrainer:
         model = models.put_adapter_in(base, self.config)
         task, scorer = self._task(data, kept, described), self._scorer(model, data)
         state = Loop(task, model, scorer, clock=self._clock, on_progress=on_progress).run()
+        if not task.ranks.is_first:
+            return {"status": "completed", "total_steps": state.step, "rank": task.ranks.rank}
         card = self._card(task, state, data, kept, described) | self._scores(model, scorer, kept, score)
         written = adapters.write(Path(self.config.output_dir), model, self.tokenizer, card, stem=adapters.stem_of(self.model_name), name=name)
         shutil.rmtree(task.folder, ignore_errors=True)
@@ -168,7 +170,8 @@ class LoRATrainer:
             "libraries": adapters.libraries(),
         }
         folder = Path(self.config.output_dir) / RUNS / hashlib.sha256(orjson.dumps(run, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
-        return Task(config=self.config, samples=data.samples, held_out=kept.samples, plan=plan([len(sample) for sample in data.samples], self.config), folder=folder)
+        laid = plan([len(sample) for sample in data.samples], self.config)
+        return Task(config=self.config, samples=data.samples, held_out=kept.samples, plan=laid, folder=folder, ranks=ranks.join(self.device))
 
     def _scorer(self, model: Any, data: Dataset) -> Scorer:
         from stream.training.losses import Scorer, prove_isolation
