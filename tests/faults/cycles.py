@@ -138,7 +138,8 @@ class Deployment:
         """Have a process go on with the cycle; returns its status and the calls that were counted."""
         command = [sys.executable, "-m", "tests.faults.cycles", "--child", str(step), str(at)]
         ended = subprocess.run(command, input=plans.encode(self.plan), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-        (self.folder / "child.log").open("a").write(ended.stderr)
+        with (self.folder / "child.log").open("a") as log:
+            log.write(ended.stderr)
         calls = json.loads(ended.stdout.splitlines()[-1])["calls"] if ended.returncode == 0 else {}
         return ended.returncode, {int(number): count for number, count in calls.items()}
 
