@@ -54,7 +54,8 @@ def _tried(trial: Plan, plan: Plan, agent: str) -> dict[str, Any]:
         state = Machine(Bench(trial, ledger, time.time), STEPS, discard).run(CYCLE, until=State.CONFIGURED)
         if state is State.ABORTED:
             raise EddyError(f"the cycle would end here: {ledger.detail(CYCLE, state).get('said')}")
-        steps = [{"step": str(step), "number": step.number, **ledger.detail(CYCLE, step)} for step in (*STATES, State.SKIPPED) if ledger.detail(CYCLE, step)]
+        done = [step for step in (*STATES, State.SKIPPED) if step is not State.MEASURED and ledger.detail(CYCLE, step)]
+        steps = [{"step": str(step), "number": step.number, **ledger.detail(CYCLE, step)} for step in done]
         return {"agent": agent, "evaluator": plan.evaluator, "steps": steps, "candidates": [_shown(plan, candidate) for candidate in ledger.candidates(CYCLE)]}
 
 

@@ -17,7 +17,7 @@ def settle(bench: Bench, cycle: Cycle) -> Done:
         if candidate.standing is Standing.ACCEPTED:
             _settle_accepted(bench, candidate)
     candidates = bench.ledger.candidates(cycle.cycle_id)
-    return Done(State.SETTLED, _counted(candidates) or "there was no candidate", {"candidates": [told(each) for each in candidates]})
+    return Done(State.SETTLED, _summed_up(candidates) or "there was no candidate", {"candidates": [told(each) for each in candidates]})
 
 
 def _settle_accepted(bench: Bench, candidate: Candidate) -> None:
@@ -42,10 +42,11 @@ def end(bench: Bench, cycle: Cycle) -> Done:
     state = State.COMPLETED if standings & LIVE or not candidates else undecided
     mined = bench.ledger.kept(cycle.cycle_id, State.MINED)
     clear(bench, cycle.cycle_id)
-    return Done(state, _counted(candidates) or "nothing was to be changed", marks={mined["cursor"]: str(mined["until"])})
+    return Done(state, _summed_up(candidates) or "nothing was to be changed", marks={mined["cursor"]: str(mined["until"])})
 
 
-def _counted(candidates: list[Candidate]) -> str:
-    names = {Standing.ANNOUNCED: Standing.PROMOTED}
-    counts = Counter(str(names.get(candidate.standing, candidate.standing)) for candidate in candidates)
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+def _summed_up(candidates: list[Candidate]) -> str:
+    """Say what became of the candidates: each that is live by name, the others by number."""
+    live = [f"{each.name} is live" + (f" as version {version}" if (version := each.detail.get("version")) else "") for each in candidates if each.standing in LIVE]
+    counts = Counter(str(candidate.standing) for candidate in candidates if candidate.standing not in LIVE)
+    return ", ".join([*live, *(f"{count} {name}" for name, count in sorted(counts.items()))])

@@ -1,0 +1,355 @@
+"""The steps of a cycle over a real archive: what is new, what is proposed, how it is judged, and that it goes live once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream.cycles import live
+from stream.cycles.evidence import AgentEvidence
+from stream.cycles.inbox import take_job
+from stream.cycles.ledger import LIFETIME, Ledger
+from stream.cycles.machine import Bench, Machine
+from stream.cycles.plan import Plan
+from stream.cycles.promoting import carry_out_words, discard
+from stream.cycles.states import Standing, State
+from stream.cycles.steps import STEPS
+from stream.cycles.steps.configs import NAME, proposed
+from stream.learning.gate import Lifetime
+from stream.records import AgentConfig, CycleOrder, CycleRequested, Override, TrainingFinished, TrainingJob
+from stream.settings import load
+from tests.unit.archive_support import Log, filled, opened
+
+BY_HAND = '# mine\n[agent]\nname = "react"\ntools = ["browser", "own"]  # until now\nsystem_prompt = "Be kind."\n'
+
+
+def call(tool: str, *, success: bool | None) -> dict[str, Any]:
+    return {"step_type": "tool_call", "timestamp": 1.0, "input": {"tool": tool}, "output": {} if success is None else {"success": success}}
+
+
+def fill(log: Log, traces: int, *, first: int = 0, **fields: Any) -> Log:
+    """Traces of an agent whose tool `sql` works, whose tool `browser` does not, and whose tool `quiet` does not say."""
+    steps = [call("sql", success=True), call("browser", success=False), call("quiet", success=None)]
+    for number in range(first, first + traces):
+        log.trace(f"t{number}", query=f"question {number}", result=f"answer {number}", outcome="success", feedback=0.9, steps=steps, **fields)
+    return log
+
+
+def by_tools(folder: Path) -> dict[str, float]:
+    """Evaluate: whoever has no browser solves all of 200 samples, others half of them."""
+    text = (folder / "react.toml").read_text()
+    return {f"s{number}": float("browser" not in text or number % 2 == 0) for number in range(200)}
+
+
+def breaks_on_change(folder: Path) -> float:
+    """Evaluate the live configuration only."""
+    if "browser" not in (folder / "react.toml").read_text():
+        raise RuntimeError("no such tool")
+    return 0.5
+
+
+class Deployment:
+    """A data folder with an archive and a ledger, worked on without a learner."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder, self.now = folder, 1000.0
+        self.plan = replace(Plan.of(load(data_dir=folder, **settings)), archive=folder / "archive.sqlite3")
+        self.ledger = Ledger(self.plan.ledger, lambda: self.now)
+        self.bench = Bench(self.plan, self.ledger, lambda: self.now)
+
+    async def archive(self, log: Log) -> None:
+        await filled(self.folder, log)
+
+    def write(self, text: str, agent: str = "react") -> None:
+        self.plan.config_dir.mkdir(parents=True, exist_ok=True)
+        (self.plan.config_dir / f"{agent}.toml").write_text(text)
+
+    def run(self, cycle_id: str, *, until: State | None = None, **asked: Any) -> State:
+        self.ledger.request(CycleRequested(cycle_id=cycle_id, trigger="test", requested_at=1.0, **asked))
+        carry_out_words(self.bench)
+        Machine(self.bench, STEPS, discard).run(cycle_id, until=until)
+        return self.ledger.cycle(cycle_id).state
+
+    def candidates(self, cycle_id: str) -> dict[str, Any]:
+        return {candidate.name: candidate for candidate in self.ledger.candidates(cycle_id)}
+
+    def sent(self, topic: str) -> list[Any]:
+        return [json.loads(message.value or "") for message in self.ledger.unsent(1000) if message.topic == topic]
+
+    def live(self, agent: str = "react") -> str | None:
+        return live.read(self.plan.config_dir, agent)
+
+
+@pytest.fixture
+def deploy(tmp_path: Path):
+    made = []
+
+    def make(**settings: Any) -> Deployment:
+        made.append(Deployment(tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.ledger.close()
+
+
+Deploy = Callable[..., Deployment]
+EVALUATOR = "tests.unit.test_cycles_steps:by_tools"
+
+
+async def test_cycle_promotes_what_is_proven_and_the_next_one_sees_only_what_is_new(deploy: Deploy) -> None:
+    """Thirty traces: the tool that works leads, the one that surely fails goes, hand-written text stays; the second cycle finds nothing new."""
+    here, log = deploy(evaluator=EVALUATOR), fill(Log(), 30)
+    await here.archive(log)
+    here.write(BY_HAND)
+
+    assert here.run("c1") is State.COMPLETED
+    assert here.live() == '# mine\n[agent]\nname = "react"\ntools = ["sql", "own"]  # until now\nsystem_prompt = "Be kind."\nmax_turns = 5\n'
+    (config,) = here.sent("eddy.agent-configs")
+    assert msgspec.convert(config, AgentConfig) == AgentConfig(agent="react", version=2, toml=here.live() or "")
+    assert (here.plan.config_dir / ".history" / "react.v1.toml").read_text() == BY_HAND
+    assert json.loads((here.plan.config_dir / ".history" / "react.v2.json").read_text())["cycle"] == "c1"
+    assert not here.plan.folder("c1").exists()
+
+    assert here.run("c2") is State.SKIPPED
+    archive = await opened(here.folder)
+    await archive.append({0: fill(log, 5, first=30).records[30:]})
+    await archive.index()
+    assert here.run("c3", until=State.MINED) is State.MINED
+    assert here.ledger.detail("c3", State.MINED)["traces"] == 5
+
+
+async def test_rejected_candidate_leaves_no_byte(deploy: Deploy) -> None:
+    """Nothing live is touched before a verdict; the folder that it was evaluated in is gone."""
+    here = deploy(evaluator="tests.unit.test_cycles_steps:breaks_on_change")
+    await here.archive(fill(Log(), 30))
+    here.write(BY_HAND)
+
+    assert here.run("c1") is State.REJECTED
+    assert "RuntimeError: no such tool" in here.candidates("c1")["config/react"].detail["why"]
+    assert {str(path.relative_to(here.plan.config_dir)) for path in here.plan.config_dir.rglob("*")} == {"react.toml"}
+    assert here.live() == BY_HAND
+    assert not here.plan.folder("c1").exists()
+
+
+async def test_failing_evaluation_of_what_is_live_ends_the_cycle(deploy: Deploy) -> None:
+    """There is nothing to hold candidates against."""
+    here = deploy(evaluator="tests.unit.test_cycles_steps:no_such_function")
+    await here.archive(fill(Log(), 30))
+
+    assert here.run("c1") is State.ABORTED
+    assert "no_such_function" in here.ledger.detail("c1", State.ABORTED)["said"]
+
+
+async def test_error_is_set_aside_once_for_each_candidate(deploy: Deploy) -> None:
+    """e-LOND at level .05: the first candidate has .05/2. A crash after it was set aside, and before the verdict, uses it up once."""
+    here = deploy(evaluator=EVALUATOR)
+    await here.archive(fill(Log(), 30))
+    here.write(BY_HAND)
+    assert here.run("c1", until=State.TRAINED) is State.TRAINED
+    lifetime = Lifetime(0.05)
+    lifetime.alpha("c1/config/react")
+    here.ledger.put_marks({LIFETIME: lifetime.encode()})
+
+    assert here.run("c1") is State.COMPLETED
+    places = Lifetime.decode(here.ledger.mark(LIFETIME, "")).places
+    assert {name: (place.alpha, place.promoted) for name, place in places.items()} == {"c1/config/react": (0.025, True)}
+
+
+async def test_held_candidate_is_refused_once_the_live_configuration_has_changed(deploy: Deploy) -> None:
+    """A person edited it after it was staged: to promote it would undo that."""
+    here = deploy(promotion="approve", evaluator=EVALUATOR)
+    await here.archive(fill(Log(), 30))
+    here.write(BY_HAND)
+    assert here.run("c1") is State.STAGED
+    here.write(BY_HAND.replace("kind", "brief"))
+    here.ledger.order(CycleOrder(cycle_id="c1", order="approve", given_at=1.0))
+    carry_out_words(here.bench)
+
+    candidate = here.candidates("c1")["config/react"]
+    assert candidate.standing is Standing.DISCARDED
+    assert "has changed since" in candidate.detail["why"]
+    assert here.live() == BY_HAND.replace("kind", "brief")
+    assert here.sent("eddy.agent-configs") == []
+
+
+async def test_newer_proposal_takes_the_place_of_a_held_one(deploy: Deploy) -> None:
+    """Two of one agent could not both be promoted."""
+    here, log = deploy(promotion="approve", evaluator=EVALUATOR), fill(Log(), 30)
+    await here.archive(log)
+    here.write(BY_HAND)
+    here.run("c1")
+    archive = await opened(here.folder)
+    await archive.append({0: fill(log, 30, first=30).records[30:]})
+    await archive.index()
+    here.run("c2")
+
+    assert here.candidates("c1")["config/react"].standing is Standing.DISCARDED
+    assert "c2" in here.candidates("c1")["config/react"].detail["why"]
+    assert here.candidates("c2")["config/react"].standing is Standing.HELD
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_promotion_that_was_begun_is_finished_once(deploy: Deploy, is_replaced: bool) -> None:
+    """A crash after the intent: whether the file was replaced or not, it is live once, under one version, and told once."""
+    here = deploy(promotion="approve", evaluator=EVALUATOR)
+    await here.archive(fill(Log(), 30))
+    here.write(BY_HAND)
+    here.run("c1")
+    candidate = here.candidates("c1")["config/react"]
+    here.ledger.move(candidate, Standing.PROMOTING, {"version": 2})
+    if is_replaced:
+        live.replace(here.plan.config_dir, "react", candidate.detail["toml"], version=2, before=candidate.detail["before"], provenance={})
+    for _ in range(2):
+        carry_out_words(here.bench)
+
+    assert here.live() == candidate.detail["toml"]
+    assert [config["version"] for config in here.sent("eddy.agent-configs")] == [2]
+    assert sorted(path.name for path in (here.plan.config_dir / ".history").glob("*.toml")) == ["react.v1.toml"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101])
+async def test_agent_whose_name_is_no_files_is_left_alone(deploy: Deploy, name: str) -> None:
+    """Its other evidence counts, and the cycle says so."""
+    here = deploy()
+    await here.archive(fill(Log(), 30, agent=name))
+
+    assert here.run("c1") is State.COMPLETED
+    assert here.ledger.candidates("c1") == []
+    assert "no file's" in here.ledger.detail("c1", State.CONFIGURED)["said"]
+
+
+@pytest.mark.parametrize("name", ["../escape", "a/b", ".hidden", "..", "a\nb", "a\0b", "CON:"])
+def test_no_name_leaves_the_folder(name: str) -> None:
+    """Names come from traces; the archive refuses some of these, and this all of them."""
+    assert NAME.fullmatch(name) is None
+
+
+async def test_configuration_that_cannot_be_read_is_left_alone(deploy: Deploy) -> None:
+    """A person's mistake is a person's to mend."""
+    here = deploy()
+    await here.archive(fill(Log(), 30))
+    here.write("[agent\n")
+
+    assert here.run("c1") is State.COMPLETED
+    assert "cannot be read" in here.ledger.detail("c1", State.CONFIGURED)["said"]
+    assert here.live() == "[agent\n"
+
+
+def test_one_lucky_trace_changes_nothing() -> None:
+    """Nineteen calls conclude nothing, twenty do; what is proposed again from the same evidence is no change."""
+    few, enough = AgentEvidence(traces=19, tools={"sql": [19, 19]}), AgentEvidence(traces=20, tools={"sql": [20, 20], "browser": [20, 2]})
+
+    assert proposed("react", None, few)[1] == ""
+    text, summary = proposed("react", None, enough)
+    assert text == '[agent]\nname = "react"\ntools = ["sql"]\n'
+    assert summary == "tools [] become ['sql']"
+    assert proposed("react", text, enough) == (text, "")
+
+
+# ---- adapters
+
+
+async def parked(deploy: Deploy) -> Deployment:
+    here = deploy(train_model="tiny", train_min_pairs=10, train_max_s=3600)
+    log = fill(Log(), 60)
+    fill(log, 3, first=60, agent="other")
+    await here.archive(log)
+    assert here.run("c1") is State.WAITING
+    return here
+
+
+async def test_cycle_waits_for_its_training_job_without_its_lock(deploy: Deploy) -> None:
+    """One job, with a dataset of good answers to queries of the training split, each with its trace; others may run meanwhile."""
+    here = await parked(deploy)
+
+    (sent,) = here.sent("eddy.training-jobs")
+    job = msgspec.convert(sent, TrainingJob)
+    data = Path(job.spec["dataset"]["path"]).read_bytes()
+    lines = [json.loads(line) for line in data.splitlines()]
+    assert job.spec["base_model"] == "tiny"
+    assert hashlib.sha256(data).hexdigest() == job.spec["dataset"]["sha256"]
+    assert len(lines) == job.spec["dataset"]["samples"]
+    assert 20 < len(lines) < 55  # some .6 of 63
+    assert lines[0]["messages"] == [{"role": "user", "content": f"question {lines[0]['trace_id'][1:]}"}, {"role": "assistant", "content": f"answer {lines[0]['trace_id'][1:]}"}]
+    assert here.ledger.runnable() is None
+    here.ledger.request(CycleRequested(cycle_id="c2", trigger="test", requested_at=2.0))
+    assert here.ledger.runnable().cycle_id == "c2"
+
+
+async def test_adapter_is_judged_by_answers_and_never_by_its_loss(deploy: Deploy) -> None:
+    """With scored answers its gate decides; without, it is held for a person."""
+    here = await parked(deploy)
+    adapter = {"name": "tiny-1", "base_model": "tiny", "uri": "file:///x", "sha256": "0", "status": "trained"}
+    answers = {"baseline": {f"q{n}": 0.0 for n in range(60)}, "candidate": {f"q{n}": 1.0 for n in range(60)}}
+    finished = TrainingFinished(job_id="c1-adapter", trainer="t", status="succeeded", detail={"adapter": adapter, "answers": answers, "loss": 0.1})
+    take_job(here.ledger, msgspec.json.encode(finished))
+
+    assert here.run("c1") is State.COMPLETED
+    assert here.candidates("c1")["adapter/tiny"].detail["verdict"] == "promote"
+    assert [record["name"] for record in here.sent("eddy.adapters")] == ["tiny-1"]
+
+
+@pytest.mark.parametrize("detail", [{"adapter": {"name": "tiny-1"}, "loss": 0.1}, {"adapter": {"name": "tiny-1"}, "answers": {"baseline": {}, "candidate": {}}}])
+async def test_adapter_without_scored_answers_is_held(deploy: Deploy, detail: dict[str, Any]) -> None:
+    """A lower loss alone promotes nothing."""
+    here = await parked(deploy)
+    take_job(here.ledger, msgspec.json.encode(TrainingFinished(job_id="c1-adapter", trainer="t", status="succeeded", detail=detail)))
+
+    here.run("c1")
+    assert here.candidates("c1")["adapter/tiny"].standing is Standing.HELD
+    assert here.sent("eddy.adapters") == []
+
+
+async def test_failed_or_late_job_brings_no_adapter_and_the_cycle_goes_on(deploy: Deploy) -> None:
+    """The other candidates must not wait for ever."""
+    here = await parked(deploy)
+    here.now += 3600
+    assert here.ledger.runnable().cycle_id == "c1"
+
+    assert here.run("c1") is State.STAGED
+    assert "has not ended in 3,600 s" in here.ledger.detail("c1", State.TRAINED)["said"]
+
+
+# ---- routing
+
+
+def drawn(log: Log, number: int, arm: str, score: float) -> None:
+    """A request whose arm was drawn evenly of two."""
+    decision = {"kind": "drawn", "query_class": "code", "arm": {"model": arm}, "propensity": 0.5, "candidates": ["good", "bad"]}
+    log.trace(f"d{number}", query=f"question {number}", model=arm, outcome="success" if score else "failure", decision=decision)
+
+
+async def test_policy_that_would_have_earned_more_takes_over(deploy: Deploy) -> None:
+    """A static policy draws evenly of an arm at .9 and one at .2: whoever follows the evidence earns some .35 more on queries that it was not chosen by."""
+    here, log, rng = deploy(policy="static"), Log(), random.Random(3)
+    for number in range(3_000):
+        arm = rng.choice(("good", "bad"))
+        drawn(log, number, arm, float(rng.random() < (0.9 if arm == "good" else 0.2)))
+    await here.archive(log)
+
+    here.run("c1")
+    ((name, candidate),) = [(name, each) for name, each in here.candidates("c1").items() if each.kind == "routing"]
+    assert candidate.detail["verdict"] == "promote"
+    assert 0.25 < candidate.detail["estimate"] < 0.45
+    (override,) = here.sent("eddy.overrides")
+    assert msgspec.convert(override, Override).policy == name.removeprefix("routing/")
+
+
+async def test_policies_that_are_as_good_as_what_drew_are_not_proposed_to_live(deploy: Deploy) -> None:
+    """Two arms that are alike: nothing earns more, whatever is tried."""
+    here, log, rng = deploy(policy="static"), Log(), random.Random(4)
+    for number in range(2_000):
+        drawn(log, number, rng.choice(("good", "bad")), float(rng.random() < 0.5))
+    await here.archive(log)
+
+    here.run("c1")
+    assert here.sent("eddy.overrides") == []
