@@ -26,7 +26,7 @@ from stream.cycles.steps.configs import NAME, proposed
 from stream.learning.gate import Lifetime
 from stream.records import AgentConfig, CycleOrder, CycleRequested, Override, TrainingFinished, TrainingJob
 from stream.settings import load
-from tests.unit.archive_support import Log, filled, opened
+from tests.unit.archive_support import Log, Record, filled, no_archive_left_open, opened  # noqa: F401 - a fixture
 
 BY_HAND = '# mine\n[agent]\nname = "react"\ntools = ["browser", "own"]  # until now\nsystem_prompt = "Be kind."\n'
 
@@ -67,6 +67,12 @@ class Deployment:
 
     async def archive(self, log: Log) -> None:
         await filled(self.folder, log)
+
+    async def archive_more(self, records: list[Record]) -> None:
+        archive = await opened(self.folder)
+        await archive.append({0: records})
+        await archive.index()
+        await archive.close()
 
     def write(self, text: str, agent: str = "react") -> None:
         self.plan.config_dir.mkdir(parents=True, exist_ok=True)
@@ -120,9 +126,7 @@ async def test_cycle_promotes_what_is_proven_and_the_next_one_sees_only_what_is_
     assert not here.plan.folder("c1").exists()
 
     assert here.run("c2") is State.SKIPPED
-    archive = await opened(here.folder)
-    await archive.append({0: fill(log, 5, first=30).records[30:]})
-    await archive.index()
+    await here.archive_more(fill(log, 5, first=30).records[30:])
     assert here.run("c3", until=State.MINED) is State.MINED
     assert here.ledger.detail("c3", State.MINED)["traces"] == 5
 
@@ -187,9 +191,7 @@ async def test_newer_proposal_takes_the_place_of_a_held_one(deploy: Deploy) -> N
     await here.archive(log)
     here.write(BY_HAND)
     here.run("c1")
-    archive = await opened(here.folder)
-    await archive.append({0: fill(log, 30, first=30).records[30:]})
-    await archive.index()
+    await here.archive_more(fill(log, 30, first=30).records[30:])
     here.run("c2")
 
     assert here.candidates("c1")["config/react"].standing is Standing.DISCARDED
