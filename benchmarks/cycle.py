@@ -96,14 +96,9 @@ async def archive_rows(folder: Path, first: int, count: int) -> None:
         await archive.close()
 
 
-def answer(folder: Path) -> float:
-    """Evaluate a configuration at once, always alike: nothing is promoted, and nothing is waited for."""
-    return 0.5
-
-
 async def cycle(folder: Path, cycle_id: str) -> tuple[float, int, str]:
     """Have a cycle run as the learner does; returns its seconds, the most bytes that it held, and how it ended."""
-    plan = Plan.of(load(data_dir=folder, evaluator="benchmarks.cycle:answer"))
+    plan = Plan.of(load(data_dir=folder, evaluator="benchmarks.evaluating:always_alike"))
     with Ledger(plan.ledger, time.time) as ledger:
         ledger.request(CycleRequested(cycle_id=cycle_id, trigger="benchmark", requested_at=time.time()))
         ended = await run_process(plan, cycle_id)

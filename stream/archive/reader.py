@@ -132,7 +132,7 @@ class ArchiveReader:
 
     def entries(self, *, after_seq: int = 0) -> Iterator[Entry]:
         """Read all records archived after one, in the order of archiving, up to what is indexed."""
-        for block in self._blocks("last_seq > ? AND last_seq <= ? ORDER BY first_seq", (after_seq, self.indexed)):
+        for block in self._blocks("first_seq >= ? AND last_seq > ? AND last_seq <= ? ORDER BY first_seq", (self._first_after(after_seq), after_seq, self.indexed)):
             yield from (entry for entry in block.entries() if entry.seq > after_seq)
 
     def number_at(self, since_ms: int) -> int:
@@ -182,11 +182,16 @@ class ArchiveReader:
         wanted = [(field, name) for field, name in ((Field.QUERY_CLASS, query_class), (Field.AGENT, agent)) if name is not None]
         where = "".join(" AND EXISTS (SELECT 1 FROM postings WHERE field = ? AND name = ? AND block = first_seq)" for _ in wanted[1:])
         first = " AND field = ? AND name = ?" if wanted else ""
-        parameters: list[Any] = [after_seq, self.indexed, since_ms, 2**63 - 1 if until_ms is None else until_ms]
+        parameters: list[Any] = [self._first_after(after_seq), after_seq, self.indexed, since_ms, 2**63 - 1 if until_ms is None else until_ms]
         parameters += [value for field, name in wanted for value in (int(field), name)]
-        order = f"{'block' if wanted else 'first_seq'} {'DESC' if newest_first else 'ASC'}"
+        key = "block" if wanted else "first_seq"
+        order = f"{key} {'DESC' if newest_first else 'ASC'}"
         tables = "postings CROSS JOIN blocks ON first_seq = block" if wanted else "blocks"  # in this order: whoever stops early has read no more of either
-        yield from self._blocks(f"last_seq > ? AND last_seq <= ? AND last_ms >= ? AND first_ms < ?{first}{where} ORDER BY {order}", parameters, tables=tables)
+        yield from self._blocks(f"{key} >= ? AND last_seq > ? AND last_seq <= ? AND last_ms >= ? AND first_ms < ?{first}{where} ORDER BY {order}", parameters, tables=tables)
+
+    def _first_after(self, seq: int) -> int:
+        """Return the first number of the block that the next record is in: what is older need not even be looked at."""
+        return self._scalar("SELECT max(first_seq) FROM blocks WHERE first_seq <= ?", (seq + 1,))
 
     def _blocks(self, where: str, parameters: Iterable[Any], *, tables: str = "blocks") -> Iterator[Block]:
         for row in self._database.execute(f"SELECT {COLUMNS} FROM {tables} WHERE {where}", tuple(parameters)):  # noqa: S608 - this module's own

@@ -12,6 +12,8 @@ from typing import Any
 
 from stream.errors import CycleError
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Of an agent that has a file of its own: nothing in it leaves the folder."""
 HISTORY = ".history"
 """Folder of what was live before: `<agent>.v<N>.toml`."""
 
@@ -49,6 +51,25 @@ def copy_with(config_dir: Path, folder: Path, changed: dict[str, str]) -> Path:
     for agent, text in changed.items():
         (folder / f"{agent}.toml").write_bytes(text.encode())
     return folder
+
+
+def version(config_dir: Path, agent: str) -> int:
+    """Return the version, counted from 1, that is live; 0 where the agent has no configuration."""
+    return 0 if read(config_dir, agent) is None else next_version(config_dir, agent) - 1
+
+
+def text_of(config_dir: Path, agent: str, number: int) -> str | None:
+    """Return a version of an agent's configuration; None where it is not there."""
+    if number == version(config_dir, agent):
+        return read(config_dir, agent)
+    path = config_dir / HISTORY / f"{agent}.v{number}.toml"
+    return path.read_bytes().decode() if path.exists() else None
+
+
+def provenance(config_dir: Path, agent: str, number: int) -> dict[str, Any]:
+    """Return where a version comes from; nothing where a person wrote it."""
+    path = config_dir / HISTORY / f"{agent}.v{number}.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def next_version(config_dir: Path, agent: str) -> int:

@@ -21,7 +21,7 @@ from stream.cycles.entries import Candidate, Cycle, Message
 from stream.cycles.machine import Bench
 from stream.cycles.states import Standing
 from stream.errors import CycleError
-from stream.records import AgentConfig, Override
+from stream.records import Adapter, AgentConfig, Override
 from stream.topics import ADAPTERS, AGENT_CONFIGS, OVERRIDES
 
 TOLD = ("why", "verdict", "version", "estimate", "interval", "n", "alpha", "summary")
@@ -132,8 +132,8 @@ def _routing(bench: Bench, candidate: Candidate) -> Live:
 
 
 def _adapter(bench: Bench, candidate: Candidate) -> Live:
-    record = candidate.detail["record"]
-    return Live(f"adapter {record['name']} may be served", Message(0, ADAPTERS.name, str(record["name"]), msgspec.json.encode(record).decode()))
+    adapter = msgspec.convert(candidate.detail["record"] | {"status": "live"}, Adapter)
+    return Live(f"adapter {adapter.name} may be served", _message(ADAPTERS.name, adapter.name, adapter))
 
 
 def _message(topic: str, key: str, record: msgspec.Struct) -> Message:

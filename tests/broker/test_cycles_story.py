@@ -104,6 +104,16 @@ def test_cycle_learns_from_what_agents_did_and_shows_what_it_changed(tmp_path: P
         assert "Proven better" in shown
         assert told["cycle_id"] in place.eddy("cycles")
 
+        changed = place.config.read_text()
+        assert "-max_turns = 2  # too few" in place.eddy("configs", "diff", "react")
+        (listed,) = json.loads(place.eddy("configs", "--json"))
+        assert (listed["agent"], listed["version"], listed["provenance"]["cycle"]) == ("react", 2, told["cycle_id"])
+        place.eddy("configs", "rollback", "react", "1", "--reason", "too slow")
+        assert place.config.read_text() == BY_HAND
+        assert json.loads(place.eddy("configs", "show", "react", "--version", "2", "--json"))["toml"] == changed
+        assert json.loads(place.eddy("configs", "list", "--json"))[0]["version"] == 3
+        assert "has no version 9" in place.eddy("configs", "rollback", "react", "9", fails=True)
+
         again = json.loads(place.eddy("cycle", "--agent", "react", "--json"))
         assert (again["status"], again["detail"]["said"]) == ("skipped", "there is no new trace to learn from")
         assert "has ended as skipped" in place.eddy("cycles", "cancel", again["cycle_id"], fails=True)

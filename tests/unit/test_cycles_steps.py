@@ -22,7 +22,7 @@ from stream.cycles.plan import Plan
 from stream.cycles.promoting import carry_out_words, discard
 from stream.cycles.states import Standing, State
 from stream.cycles.steps import STEPS
-from stream.cycles.steps.configs import NAME, proposed
+from stream.cycles.steps.configs import proposed
 from stream.learning.gate import Lifetime
 from stream.records import AgentConfig, CycleOrder, CycleRequested, Override, TrainingFinished, TrainingJob
 from stream.settings import load
@@ -232,7 +232,7 @@ async def test_agent_whose_name_is_no_files_is_left_alone(deploy: Deploy, name: 
 @pytest.mark.parametrize("name", ["../escape", "a/b", ".hidden", "..", "a\nb", "a\0b", "CON:"])
 def test_no_name_leaves_the_folder(name: str) -> None:
     """Names come from traces; the archive refuses some of these, and this all of them."""
-    assert NAME.fullmatch(name) is None
+    assert live.NAME.fullmatch(name) is None
 
 
 async def test_configuration_that_cannot_be_read_is_left_alone(deploy: Deploy) -> None:
@@ -287,28 +287,42 @@ async def test_cycle_waits_for_its_training_job_without_its_lock(deploy: Deploy)
     assert here.ledger.runnable().cycle_id == "c2"
 
 
-async def test_adapter_is_judged_by_answers_and_never_by_its_loss(deploy: Deploy) -> None:
-    """With scored answers its gate decides; without, it is held for a person."""
+ADAPTER = {"name": "tiny-1", "base_model": "tiny", "uri": "file:///x", "sha256": "0", "status": "trained"}
+
+
+async def test_adapter_is_judged_by_answers_and_announced(deploy: Deploy) -> None:
+    """Sixty answers, all wrong without it and right with it: its gate lets it through."""
     here = await parked(deploy)
-    adapter = {"name": "tiny-1", "base_model": "tiny", "uri": "file:///x", "sha256": "0", "status": "trained"}
-    answers = {"baseline": {f"q{n}": 0.0 for n in range(60)}, "candidate": {f"q{n}": 1.0 for n in range(60)}}
-    finished = TrainingFinished(job_id="c1-adapter", trainer="t", status="succeeded", detail={"adapter": adapter, "answers": answers, "loss": 0.1})
+    scores = {"of": "answers", "base": {f"q{n}": 0.0 for n in range(60)}, "adapter": {f"q{n}": 1.0 for n in range(60)}}
+    finished = TrainingFinished(job_id="c1-adapter", trainer="t", status="succeeded", detail={"adapter": ADAPTER, "scores": scores})
     take_job(here.ledger, msgspec.json.encode(finished))
 
     assert here.run("c1") is State.COMPLETED
     assert here.candidates("c1")["adapter/tiny"].detail["verdict"] == "promote"
-    assert [record["name"] for record in here.sent("eddy.adapters")] == ["tiny-1"]
+    assert here.sent("eddy.adapters") == [{"schema": 1, **ADAPTER, "status": "live"}]
 
 
-@pytest.mark.parametrize("detail", [{"adapter": {"name": "tiny-1"}, "loss": 0.1}, {"adapter": {"name": "tiny-1"}, "answers": {"baseline": {}, "candidate": {}}}])
-async def test_adapter_without_scored_answers_is_held(deploy: Deploy, detail: dict[str, Any]) -> None:
-    """A lower loss alone promotes nothing."""
+@pytest.mark.parametrize("scores", [None, {"of": "token_accuracy", "base": {"q": 0.1}, "adapter": {"q": 0.9}}, {"of": "answers", "base": {}, "adapter": {}}, "all of them"])
+async def test_adapter_without_scored_answers_is_held(deploy: Deploy, scores: Any) -> None:
+    """A lower loss alone, or more tokens right, promotes nothing."""
     here = await parked(deploy)
+    detail = {"adapter": ADAPTER, "loss": 0.1, "scores": scores}
     take_job(here.ledger, msgspec.json.encode(TrainingFinished(job_id="c1-adapter", trainer="t", status="succeeded", detail=detail)))
 
     here.run("c1")
     assert here.candidates("c1")["adapter/tiny"].standing is Standing.HELD
     assert here.sent("eddy.adapters") == []
+
+
+@pytest.mark.parametrize("adapter", [None, "tiny-1", {"name": 3}])
+async def test_job_that_names_no_adapter_brings_none(deploy: Deploy, adapter: Any) -> None:
+    """A job's word is another process's."""
+    here = await parked(deploy)
+    take_job(here.ledger, msgspec.json.encode(TrainingFinished(job_id="c1-adapter", trainer="t", status="failed", detail={"adapter": adapter, "reason": "out of memory"})))
+
+    here.run("c1")
+    assert "out of memory" in here.ledger.detail("c1", State.TRAINED)["said"]
+    assert "adapter/tiny" not in here.candidates("c1")
 
 
 async def test_failed_or_late_job_brings_no_adapter_and_the_cycle_goes_on(deploy: Deploy) -> None:

@@ -5,6 +5,8 @@ The cycle then waits without its lock, and others may run; it goes on when the j
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from stream.archive.reader import ArchiveReader
@@ -13,7 +15,7 @@ from stream.cycles.entries import Cycle, Message
 from stream.cycles.machine import Bench, Done
 from stream.cycles.promoting import supersede
 from stream.cycles.states import State
-from stream.records import TrainingJob
+from stream.records import Adapter, TrainingJob
 from stream.topics import TRAINING_JOBS
 
 
@@ -40,10 +42,27 @@ def await_adapter(bench: Bench, cycle: Cycle) -> Done | None:
     ended = bench.ledger.job(cycle.cycle_id)
     if ended is None:
         return None if bench.ledger.has_time(cycle.cycle_id) else Done(State.TRAINED, f"no adapter: its job has not ended in {bench.plan.train_s:,.0f} s (EDDY_TRAIN_MAX_S)")
-    record = ended["detail"].get("adapter")
-    if not isinstance(record, dict) or "name" not in record:
-        return Done(State.TRAINED, f"no adapter: its job ended as {ended['status']}: {ended['detail'].get('reason', 'it says no more')}")
+    adapter = _adapter_of(ended["detail"])
+    if adapter is None:
+        return Done(State.TRAINED, f"no adapter: its job ended as {ended['status']}: {ended['detail'].get('reason', 'it names no adapter')}")
     name = f"adapter/{bench.plan.base_model}"
     supersede(bench, cycle.cycle_id, name)
-    bench.ledger.stage(cycle.cycle_id, name, {"record": record, "answers": ended["detail"].get("answers"), "summary": f"adapter {record['name']}"})
-    return Done(State.TRAINED, f"adapter {record['name']} is trained", {"adapter": record["name"]})
+    detail = {"record": msgspec.to_builtins(adapter), "answers": _answers_of(ended["detail"]), "summary": f"adapter {adapter.name}"}
+    bench.ledger.stage(cycle.cycle_id, name, detail)
+    return Done(State.TRAINED, f"adapter {adapter.name} is trained", {"adapter": adapter.name})
+
+
+def _adapter_of(detail: dict[str, Any]) -> Adapter | None:
+    """Read what the job brought; a job's word is another process's."""
+    try:
+        return msgspec.convert(detail.get("adapter"), Adapter)
+    except msgspec.ValidationError:
+        return None
+
+
+def _answers_of(detail: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the scores of answers to held-out queries, without the adapter and with it; scores of anything else, such as tokens, are none."""
+    scores = detail.get("scores")
+    if not isinstance(scores, dict) or scores.get("of") != "answers":
+        return None
+    return {"baseline": scores.get("base"), "candidate": scores.get("adapter")}

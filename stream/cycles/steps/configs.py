@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import tomlkit
@@ -17,8 +16,6 @@ from stream.cycles.states import State
 
 LEAST_CALLS = 20
 """Calls of a tool, and traces of an agent that succeeded, below which nothing is concluded from them."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""Of an agent that has a file of its own: nothing in it leaves the folder."""
 Z = 1.96
 TURNS_SHARE, SPARE_TURNS, LEAST_TURNS = 0.75, 2, 5
 """As the seed has it: three quarters of the traces, and two more, but five at the least."""
@@ -27,7 +24,7 @@ TURNS_SHARE, SPARE_TURNS, LEAST_TURNS = 0.75, 2, 5
 def propose_configs(bench: Bench, cycle: Cycle) -> Done:
     """Stage a candidate for every agent whose configuration would change."""
     evidence = decode(bench.ledger.kept(cycle.cycle_id, State.MINED)["evidence"])
-    named = {agent: known for agent, known in sorted(evidence.agents.items()) if NAME.fullmatch(agent)}
+    named = {agent: known for agent, known in sorted(evidence.agents.items()) if live.NAME.fullmatch(agent)}
     candidates, left = [], [f"{len(evidence.agents) - len(named)} agents have names that are no file's"] if len(named) < len(evidence.agents) else []
     for agent, known in named.items():
         before = live.read(bench.plan.config_dir, agent)
