@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,8 +12,10 @@ from stream import metrics
 from stream.archive.schema import WriterLock
 from stream.cycles.entries import Cycle
 from stream.cycles.ledger import Ledger
+from stream.cycles.machine import Bench
 from stream.cycles.plan import Plan
 from stream.cycles.process import LOG_FILE, Ended, run_process
+from stream.cycles.promoting import discard
 from stream.cycles.states import State, is_transition_valid
 from stream.errors import NotOwnedError
 
@@ -45,7 +48,7 @@ class Attempts:
         cycle: Cycle | None = await self._call(lambda ledger: ledger.runnable())
         if cycle is None and not await self._call(lambda ledger: ledger.has_words()):
             return False
-        if cycle is not None and await self._call(lambda ledger: ledger.begin_attempt(cycle.cycle_id)) > MOST_ATTEMPTS:
+        if cycle is not None and await self._has_died_often(cycle):
             await self._abort(cycle.cycle_id, f"its process died {MOST_ATTEMPTS} times in the step after {cycle.state}; {LOG_FILE} in the logs says how")
             return True
         ended = await self._run(cycle.cycle_id if cycle else "")
@@ -53,6 +56,11 @@ class Attempts:
             await self._abort(cycle.cycle_id, f"{ended.overrun}, in the step after {(await self._state_of(cycle)).value}")
         await self._pace(ended)
         return True
+
+    async def _has_died_often(self, cycle: Cycle) -> bool:
+        """Count another process; whether there were so many that the cycle is given up. One that is settled is not: what it promoted stays, so it must end as what it is."""
+        attempts: int = await self._call(lambda ledger: ledger.begin_attempt(cycle.cycle_id))
+        return attempts > MOST_ATTEMPTS and is_transition_valid(cycle.state, State.ABORTED)
 
     async def _run(self, cycle_id: str) -> Ended:
         cancelled = asyncio.Event()
@@ -102,7 +110,9 @@ def abort(plan: Plan, ledger: Ledger, cycle_id: str, reason: str) -> None:
     except NotOwnedError:
         return
     try:
-        if is_transition_valid(ledger.cycle(cycle_id).state, State.ABORTED):
+        cycle = ledger.cycle(cycle_id)
+        if is_transition_valid(cycle.state, State.ABORTED):
+            discard(Bench(plan, ledger, time.time), cycle, reason)
             ledger.advance(cycle_id, State.ABORTED, {"said": reason})
     finally:
         lock.release()

@@ -22,7 +22,7 @@ from stream.cycles.ledger import Ledger
 from stream.cycles.limits import resident_bytes
 from stream.cycles.plan import Plan
 from stream.cycles.process import run_process
-from stream.cycles.states import State
+from stream.cycles.states import STEPS, State
 from stream.errors import NotOwnedError
 from stream.records import CycleOrder, CycleRequested
 from stream.settings import load
@@ -89,6 +89,18 @@ async def test_process_that_dies_again_and_again_ends_its_cycle(plan: Plan, ledg
     assert await attempts(plan, ledger).go_on()
     assert f"died {MOST_ATTEMPTS} times" in ledger.detail("c1", State.ABORTED)["said"]
     assert not await attempts(plan, ledger).go_on()
+
+
+async def test_settled_cycle_is_not_given_up(plan: Plan, ledger: Ledger) -> None:
+    """What it promoted stays, so that it must end as what it is, however many processes died over it."""
+    for state in STEPS:
+        ledger.advance("c1", state, {}, kept={"cursor": "mined/*", "until": 7} if state is State.MINED else None)
+    for _ in range(MOST_ATTEMPTS + 1):
+        ledger.begin_attempt("c1")
+
+    assert await attempts(plan, ledger).go_on()
+    assert ledger.cycle("c1").state is State.COMPLETED
+    assert ledger.mark("mined/*", "") == "7"
 
 
 async def test_process_is_killed_once_its_learner_no_longer_holds_the_topic(plan: Plan, ledger: Ledger) -> None:
