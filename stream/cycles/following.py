@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stream.cycles.attempts import Call
 from stream.cycles.inbox import Words, read_cycle_record, take_cycle_record, take_job
 from stream.cycles.ledger import Ledger
+from stream.errors import TopicMismatchError
 from stream.topic_reader import POLL_MS, reading, start
 from stream.topics import CYCLES, OVERRIDES, TRAINING_JOBS
 
@@ -33,7 +34,7 @@ async def follow_cycles(settings: Settings, call: Call, owned: asyncio.Event) ->
         owned: set while the partition is held and was read to its end.
 
     Raises:
-        KafkaError, BrokerUnavailableError: the broker is away.
+        KafkaError, BrokerUnavailableError, TopicMismatchError: the broker is away, or has no such topic.
     """
     from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 
@@ -61,9 +62,11 @@ async def follow_cycles(settings: Settings, call: Call, owned: asyncio.Event) ->
             for partition in assigned:
                 consumer.seek(partition, 0)
 
-    consumer.subscribe([CYCLES.name], listener=FromTheStart())
     await start(consumer, settings.bootstrap)
     try:
+        if CYCLES.name not in (await consumer._client.fetch_all_metadata()).topics():  # to subscribe to it would make it, with as many partitions as the broker likes
+            raise TopicMismatchError(f"{settings.bootstrap} has no topic {CYCLES.name}, but learning cycles are asked for there; a worker or `eddy up` creates it")
+        consumer.subscribe([CYCLES.name], listener=FromTheStart())
         await _take_all(consumer, call, owned)
     finally:
         owned.clear()
