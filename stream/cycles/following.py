@@ -37,6 +37,7 @@ async def follow_cycles(settings: Settings, call: Call, owned: asyncio.Event) ->
         KafkaError, BrokerUnavailableError, TopicMismatchError: the broker is away, or has no such topic.
     """
     from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+    from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
     from stream.record_batches import read_by_batch
 
@@ -50,6 +51,7 @@ async def follow_cycles(settings: Settings, call: Call, owned: asyncio.Event) ->
         fetch_max_wait_ms=POLL_MS,
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=session_ms // 3,
+        partition_assignment_strategy=(StickyPartitionAssignor,),  # whoever has the cycles keeps them when another learner comes
     )
 
     class FromTheStart(ConsumerRebalanceListener):  # type: ignore[misc]

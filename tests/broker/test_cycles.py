@@ -194,3 +194,16 @@ async def test_learner_that_ends_in_the_middle_of_a_cycle_goes_on_with_it(settin
         cycle = await told(settings, "c1", lambda cycle: cycle.status)
 
     assert (cycle.status, [step["step"] for step in cycle.steps if step["number"]]) == ("completed", STEPS)
+
+
+async def test_of_two_learners_one_has_the_cycles(settings: Settings, tmp_path: Path) -> None:
+    """Each has a data folder, and so a ledger, of its own: the group gives the topic to one, and the other does nothing of it."""
+    other = settings.model_copy(update={"data_dir": tmp_path / "other"})
+    async with learner(settings), learner(other):
+        await ask(settings, "c1")
+        cycle = await told(settings, "c1", lambda cycle: cycle.status)
+        await asyncio.sleep(2.0)
+        told_by = {json.loads(value).get("learner") for _, _, _, value in await read_back(settings, CYCLES.name, 0)} - {None}
+
+    assert cycle.status == "completed"
+    assert len(told_by) == 1
