@@ -23,7 +23,7 @@ FILE = "intercode_sql.traces.jsonl.gz"
 BASE_EPOCHS, BASE_RATE, WARMUP_STEPS = 12, 3e-3, 20
 """Twelve passes take most of a minute; the loss on unseen queries still falls then, so that the base is no strawman that has been trained too long."""
 BASE = {"width": 128, "layers": 3}
-ADAPTER = {"target_modules": "all-linear", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 4e-3, "num_epochs": 6, "batch_tokens": 2048, "gradient_checkpointing": False}
+ADAPTER = {"target_modules": "all-linear", "lora_rank": 16, "learning_rate": 3e-3, "num_epochs": 5, "replay_share": 0.5, "batch_tokens": 2048, "gradient_checkpointing": False}
 
 
 def thirds(folder: Path) -> tuple[list[Pair], list[Pair], list[Pair]]:
@@ -63,11 +63,11 @@ def pretrain(folder: Path, pairs: Sequence[Pair], say: Callable[[str], None]) ->
     return folder
 
 
-def adapt(base: Path, folder: Path, pairs: Sequence[Pair], held_out: Sequence[Pair], say: Callable[[str], None], **settings: Any) -> dict[str, Any]:
-    """Train an adapter for the base."""
+def adapt(base: Path, folder: Path, pairs: Sequence[Pair], older: Sequence[Pair], held_out: Sequence[Pair], say: Callable[[str], None], **settings: Any) -> dict[str, Any]:
+    """Train an adapter for the base, half of it on what the base was trained on, against forgetting."""
     config = LoRATrainingConfig(output_dir=str(folder), **(ADAPTER | settings))
     return LoRATrainer(config, model_name=str(base), device="cpu").train(
-        pairs, held_out=held_out, on_progress=lambda told: say(f"adapter: step {told.step}, held out {told.held_out_loss:.3f}") if told.held_out_loss else None
+        pairs, older=older, held_out=held_out, on_progress=lambda told: say(f"adapter: step {told.step}, held out {told.held_out_loss:.3f}") if told.held_out_loss else None
     )
 
 
