@@ -29,7 +29,7 @@ ANSWER_TOKENS = 80
 NOTES = (
     "`speedup_vs_padded`: assistant tokens trained a second, over those of the seed's way (each pair padded to 2,048 tokens, batches of 4). Pairs have 150 tokens in the median.",
     "`ratio_vs_unpadded_loop`: the same over those of a loop by hand that trains the same steps sample by sample, without padding. All three take turns on one thread; medians.",
-    "`loss_drop`: a base trained from nothing on a third of InterCode's SQL queries, an adapter (all-linear) on the second and, replayed, the first; by how much the loss on the last falls.",
+    "`loss_drop`: a base trained from nothing on a third of InterCode's SQL queries, an adapter (all-linear) on the second and, replayed, the first: the fall of the last's loss.",
     "`accuracy_gain`: of the right answers' tokens with the highest logit, mean over queries, with a 95 % interval; `exact_gain`: of answers that are word for word a right one.",
     "`gate_of_learned`, `gate_of_shuffled`: 1 where the gate lets an adapter through that was trained on the pairs, and one trained on the same pairs with answers shuffled.",
     "`mask_precision`, `mask_recall`: of supervised tokens on 1,000 conversations in five families of templates, against an oracle that writes the turns by hand.",

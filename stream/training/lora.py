@@ -153,8 +153,8 @@ class LoRATrainer:
             kept = given.only(apart)
         else:
             kept = self.dataset(held_out)
-            asked = {conversation.query for conversation in kept.conversations.values()}
-            apart = {place for place, conversation in given.conversations.items() if conversation.query in asked}
+            asked = {conversation.query_id for conversation in kept.conversations.values()}
+            apart = {place for place, conversation in given.conversations.items() if conversation.query_id in asked}
         data = given.without(apart)
         if not data.samples:
             raise TrainingDataError("no_sample", f"of {len(pairs)} pairs none can be trained on ({given.refusals.as_dict()}), but a run needs one; look at the reasons")

@@ -14,8 +14,6 @@ from stream.errors import TrainingError
 from stream.training.batching import bucketed
 from stream.training.samples import IGNORED, Sample
 
-HEAD_TOKENS = 4096
-"""Logits are computed for so many tokens at a time in a held-out pass: 2.5 GB with 150,000 words."""
 PACKED_TOLERANCE = 1e-4
 """Of logits in float32 between a packed row and its samples alone; isolation that fails shows as .1 and more."""
 

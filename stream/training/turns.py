@@ -115,6 +115,8 @@ class ChatTemplate:
         return begin
 
     def _check(self, conversation: Conversation) -> None:
+        if found := next((token for token in self.ends if token in str(conversation.tools)), None):
+            raise TrainingDataError("control_token", f"the tools hold {found!r}, but that is a control token, which would end or begin a turn; leave the pair out")
         for place, message in enumerate(conversation.messages):
             said = f"{message['content']}{message.get('reasoning_content', '')}{message.get('name', '')}{message.get('tool_calls', '')}"
             if found := next((token for token in self.ends if token in said), None):
