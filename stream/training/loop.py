@@ -21,6 +21,7 @@ from stream.training import checkpoints
 from stream.training.batching import Plan
 from stream.training.config import LoRATrainingConfig
 from stream.training.losses import HeldOut, Scorer, collate, evaluate
+from stream.training.models import own_randomness
 from stream.training.progress import OnProgress, Progress
 from stream.training.ranks import ALONE, Ranks
 from stream.training.samples import Sample, total_weight
@@ -120,7 +121,7 @@ class Loop:
         self._resume()
         began, before = self._clock(), self.state.elapsed_s
         self._saved_s = before
-        with torch.random.fork_rng():
+        with own_randomness(self._scorer.device):
             if self.state.step == 0 and not self.state.held_out:
                 self._measure()
             while not self._is_over():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ def choose_device(asked: str | None = None) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
         raise TrainingError(f"the device {asked!r} was asked for, but torch says {str(exc).splitlines()[0]!r}; leave it out to take the best there is") from exc
     return asked
+
+
+def own_randomness(device: str) -> AbstractContextManager[None]:
+    """Let what draws inside change nothing of what draws outside, on the processor and on this run's card."""
+    import torch
+
+    drawn: AbstractContextManager[None] = torch.random.fork_rng(devices=[torch.device(device)] if device.startswith("cuda") else [])
+    return drawn
 
 
 def load_tokenizer(model_name: str) -> Any:
@@ -116,7 +125,7 @@ def put_adapter_in(model: Any, config: LoRATrainingConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     model.config.use_cache = False
-    with torch.random.fork_rng():
+    with own_randomness(str(model.device)):
         torch.manual_seed(config.seed)
         try:
             wrapped = get_peft_model(model, lora, autocast_adapter_dtype=True)

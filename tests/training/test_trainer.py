@@ -97,6 +97,15 @@ def test_same_seed_gives_the_same_adapter_and_no_name_twice(model: Path, tmp_pat
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
 
+def test_training_draws_nothing_of_its_callers_randomness(model: Path, tmp_path: Path) -> None:
+    """A program that seeds torch and trains on the way gets the numbers it would have got."""
+    before = torch.get_rng_state()
+
+    trainer(model, tmp_path, max_steps=2).train(PAIRS)
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_name_of_the_callers_is_taken_once(model: Path, tmp_path: Path) -> None:
     """Whoever numbers adapters over machines gives the name; a path in it would be written anywhere."""
     given = trainer(model, tmp_path, max_steps=1)
