@@ -15,7 +15,7 @@ from stream.archive.fitting import Remembered, means_of
 from stream.fold.totals import MICRO, Sum, identity
 from stream.records import Arm, RoutingUpdate
 from stream.routing.book import Book
-from stream.routing.contextual import ContextualModel, fit, request_shares
+from stream.routing.contextual import Basis, ContextualModel, chance, fit, log_odds_of
 from stream.routing.decision import decide
 from stream.routing.epsilon_greedy import smoothed_mean
 from stream.routing.features import DIMENSION, features
@@ -105,9 +105,7 @@ class Ours:
         ids = [arm.id for arm in update.arms]
         if not self._model.weights or any(arm.score is None for arm in update.arms):
             return ids, [arm.probability for arm in update.arms]
-        scores = {arm.id: arm.score or 0.0 for arm in update.arms}
-        floors = {arm.id: arm.floor for arm in update.arms}
-        return ids, request_shares(scores, floors, self._model.advantages(described(query)), update.sharpness)
+        return ids, Basis.of(update).among(ids).shares(self._model.advantages(described(query)))
 
     def learn(self, reward: float, cost_usd: float | None, latency_s: float | None) -> None:
         """Take the outcome of the last choice."""
@@ -135,8 +133,9 @@ class Ours:
         seen = [Remembered(query_class, arm_id, reward, 0, ()) for query_class, arm_id, reward in self._seen]
         means = means_of(seen, repeat(1.0, len(seen)), self._settings.pooled_cap)
         x = self._x[: len(self._seen)]
-        residuals = np.array([reward - means[query_class, arm_id] for query_class, arm_id, reward in self._seen])
-        self._model = fit(x, [arm_id for _, arm_id, _ in self._seen], residuals, np.ones(len(residuals)))
+        rewards = np.array([reward for *_, reward in self._seen])
+        levels = np.array([means[query_class, arm_id] for query_class, arm_id, _ in self._seen])
+        self._model = fit(x, [arm_id for _, arm_id, _ in self._seen], rewards, levels, np.ones(len(rewards)))
 
     def _means(self, classes: set[str]) -> dict[str, dict[str, float]]:
         found = {}
@@ -151,7 +150,7 @@ class Ours:
         first, second = (self._arms[place].id for place in (0, 1))
         means = self._ranked[query_class]
         advantages = self._model.advantages(described(query)) if self._models else {}
-        return means[first] - means[second] + advantages.get(first, 0.0) - advantages.get(second, 0.0)
+        return chance(log_odds_of(means[first]) + advantages.get(first, 0.0)) - chance(log_odds_of(means[second]) + advantages.get(second, 0.0))
 
 
 def _maker(policy: str, *, models: bool) -> Maker:

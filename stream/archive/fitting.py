@@ -113,8 +113,9 @@ class Recollection:
         newest_ms = max(draw.at_ms for draw in scored)
         weights = np.array([2.0 ** -((newest_ms - draw.at_ms) / 1000 / self._settings.half_life_s) for draw in scored])
         means = means_of(scored, weights.tolist(), self._settings.pooled_cap)
-        residuals = np.array([(draw.score or 0.0) - means[draw.query_class, draw.arm] for draw in scored])
-        return fit(np.array([draw.x for draw in scored]), [draw.arm for draw in scored], residuals, weights)
+        rewards = np.array([draw.score for draw in scored], dtype=np.float64)
+        levels = np.array([means[draw.query_class, draw.arm] for draw in scored])
+        return fit(np.array([draw.x for draw in scored]), [draw.arm for draw in scored], rewards, levels, weights)
 
 
 def _text_of(trace: ArchivedTrace) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from stream.client.table import Lottery, RoutingTable
-from stream.routing.contextual import ContextualModel, request_shares
+from stream.routing.contextual import ContextualModel
 from stream.routing.features import features
 
 
@@ -24,8 +24,7 @@ def refined(table: RoutingTable, lottery: Lottery, model: ContextualModel | None
     Returns:
         The lottery itself where nothing more is known: the table is not of a contextual policy, or there is no model.
     """
-    if model is None or not model.weights or not lottery.ids or not table.scores.keys() >= lottery.share_of.keys():
+    if model is None or not model.weights or not lottery.ids or not table.basis.arms.keys() >= lottery.share_of.keys():
         return lottery
-    scores, floors = ({arm_id: of[arm_id] for arm_id in lottery.ids} for of in (table.scores, table.floors))
-    shares = request_shares(scores, floors, model.advantages(features(query)), table.update.sharpness)
+    shares = table.basis.among(lottery.ids).shares(model.advantages(features(query)))
     return Lottery(ids=lottery.ids, arms=lottery.arms, shares=tuple(shares), cumulative=tuple(accumulate(shares)))

@@ -9,12 +9,12 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 from stream.errors import MalformedRecordError
 from stream.records import Arm, ArmRouting, RoutingUpdate
-from stream.routing.contextual import scores_of
+from stream.routing.contextual import Basis
 
 PINNED_POLICY = "pinned"
 """Policy of an update that an operator's pin decided: its arm is given, not drawn."""
@@ -84,8 +84,7 @@ class RoutingTable:
         whole: all arms that can be drawn: those of positive probability that are not withdrawn.
         withdrawn: ids of the arms that must not serve.
         pinned: the arm that an operator's pin gives, else None.
-        scores: of each arm, where a router that knows more of a request may move them: see `stream.client.refining`.
-        floors: of each of these arms, what exploration gives it.
+        basis: what a router that knows more of a request may move: see `stream.client.refining`.
         subsets: the lotteries over candidates that were asked for before; callers ask for the same few again and again.
     """
 
@@ -94,8 +93,7 @@ class RoutingTable:
     whole: Lottery
     withdrawn: frozenset[str]
     pinned: Arm | None
-    scores: dict[str, float]
-    floors: dict[str, float]
+    basis: Basis
     subsets: dict[tuple[str, ...], Lottery] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -107,13 +105,12 @@ class RoutingTable:
         """
         if faulty := [arm.id for arm in update.arms if not (math.isfinite(arm.probability) and arm.probability >= 0)]:
             raise MalformedRecordError("bad_probability", f"class {update.query_class!r}, arms {faulty}")
-        scores, floors = scores_of(update.arms)
-        if not all(map(math.isfinite, (*scores.values(), *floors.values(), update.sharpness))):
+        basis = Basis.of(update)
+        if not all(map(math.isfinite, (*chain.from_iterable(basis.arms.values()), update.sharpness))):
             raise MalformedRecordError("bad_score", f"class {update.query_class!r}")
         return cls(
             update=update,
-            scores=scores,
-            floors=floors,
+            basis=basis,
             policy_version=f"{update.version[0]}.{update.version[1]}",
             whole=Lottery.over(_drawable(update)),
             withdrawn=frozenset(arm.id for arm in update.arms if arm.state == "withdrawn"),

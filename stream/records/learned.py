@@ -63,6 +63,8 @@ class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions whose trace may still come in time; 0 where no decisions are published."""
     score: float | None = None
     """Mean reward less what the ceilings charge, which a contextual router starts from; none where the table alone is drawn from."""
+    level: float | None = None
+    """Mean reward, in [0, 1], whose log odds a contextual router moves by what it knows of a request; the score moves by as much as it does."""
     floor: float = 0.0
     """Probability that exploration gives it whatever a router knows of the request."""
 

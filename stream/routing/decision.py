@@ -151,8 +151,8 @@ def _with_scores(arms: Sequence[ArmRouting], allowed: ClassEvidence, decided: De
     """Tell routers what the policy went by, where they may refine it: not where tenants are apart, since a model may still stand that all of them taught."""
     if decided is None or decided.scores is None or settings.tenants_apart or any(is_overdrawn(arm, allowed, settings) for arm in allowed.arms):
         return tuple(arms)
-    scores, given = decided.scores, floors(allowed, settings)
-    return tuple(msgspec.structs.replace(arm, score=scores[arm.id], floor=given[arm.id]) if arm.id in scores else arm for arm in arms)
+    scores, levels, given = decided.scores, decided.levels, floors(allowed, settings)
+    return tuple(msgspec.structs.replace(arm, score=scores[arm.id], level=levels[arm.id], floor=given[arm.id]) if arm.id in scores else arm for arm in arms)
 
 
 def _state(arm: ArmEvidence, settings: RoutingSettings, *, withdrawn: bool) -> ArmState:

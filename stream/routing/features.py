@@ -11,8 +11,8 @@ from zlib import crc32
 FLAGS = 10
 WORDS = 54
 DIMENSION = FLAGS + WORDS
-SPECIFICATION = f"text-{FLAGS}-{WORDS}-1"
-"""Named in every model: a router that computes other features does not use it. The last number is this module's version."""
+SPECIFICATION = f"text-{FLAGS}-{WORDS}-2"
+"""Named in every model: a router that computes other features does not use it. The last number is the version of this module, and of what weights mean."""
 FEATURE_HASH = hashlib.sha256(SPECIFICATION.encode()).hexdigest()[:12]
 TOKEN_CHARACTERS = 24
 READ_CHARACTERS = 2_000

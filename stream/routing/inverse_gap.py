@@ -36,11 +36,11 @@ class InverseGap:
         known = [arm.believed.plus(arm.prior) for arm in evidence.arms]
         weight = math.fsum(tally.weight for tally in known)
         centre = (math.fsum(tally.total for tally in known) + 0.5 * CENTRE_WEIGHT) / (weight + CENTRE_WEIGHT)
-        means = [(tally.total + centre * CENTRE_WEIGHT) / (tally.weight + CENTRE_WEIGHT) for tally in known]
-        scores = {arm.id: mean + OPTIMISM * posterior(arm).deviation - arm.toll for arm, mean in zip(evidence.arms, means, strict=True)}
+        levels = {arm.id: (tally.total + centre * CENTRE_WEIGHT) / (tally.weight + CENTRE_WEIGHT) for arm, tally in zip(evidence.arms, known, strict=True)}
+        scores = {arm.id: levels[arm.id] + OPTIMISM * posterior(arm).deviation - arm.toll for arm in evidence.arms}
         shares = dict(zip(scores, inverse_gap(list(scores.values()), SHARPNESS * weight), strict=True))
         if is_cold(evidence, settings):
             return cold_start(evidence, settings, shares)
         best = min(shares, key=lambda arm_id: (-shares[arm_id], arm_id))
         reason = f"{best} is ahead of {len(shares) - 1} others after {weight:.0f} traces' worth of evidence"
-        return Decided(probabilities=shares, reason=reason, scores=scores, sharpness=SHARPNESS * weight)
+        return Decided(probabilities=shares, reason=reason, scores=scores, levels=levels, sharpness=SHARPNESS * weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -21,12 +21,14 @@ class Decided:
         reason: why, in one clause.
         scores: of each arm its mean reward less what the ceilings charge, where inverse-gap weighting of these gave the probabilities:
             a router that knows more of a request may then do it again.
+        levels: of each arm its mean reward, where there are scores.
         sharpness: that it was done with.
     """
 
     probabilities: Mapping[str, float]
     reason: str
     scores: Mapping[str, float] | None = None
+    levels: Mapping[str, float] = field(default_factory=dict)
     sharpness: float = 0.0
 
 
