@@ -109,9 +109,10 @@ class Settings(BaseSettings):
     rollout: Annotated[float, BeforeValidator(read_rollout)] = 1.0
     """Share of requests that follow what is learned, given as `observe`, a share or 1; the default arm serves the rest."""
     policy: str = "thompson"
+    sampler: Literal["maillard", "inverse_gap", "thompson"] = "maillard"
     min_evidence: int = Field(default=10, ge=1)
     """Scored traces an arm needs in a class before its draws follow its evidence."""
-    exploration_share: float = Field(default=0.02, ge=0, le=1)
+    exploration_share: float = Field(default=0.01, ge=0, le=1)
     max_unresolved: int = Field(default=200, ge=0)
     """Decisions of an arm that wait for their trace in a class, beyond which it is not explored further; 0: no limit."""
     rating_delay_s: float = Field(default=0.0, ge=0)

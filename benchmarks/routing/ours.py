@@ -15,11 +15,13 @@ from stream.archive.fitting import Remembered, means_of
 from stream.fold.totals import MICRO, Sum, identity
 from stream.records import Arm, RoutingUpdate
 from stream.routing.book import Book
-from stream.routing.contextual import Basis, ContextualModel, chance, fit, log_odds_of
+from stream.routing.contextual import ContextualModel
+from stream.routing.contextual_fit import fit
 from stream.routing.decision import decide
 from stream.routing.epsilon_greedy import smoothed_mean
 from stream.routing.features import DIMENSION, features
 from stream.routing.overrides import Overrides
+from stream.routing.refinement import Basis, chance, log_odds_of
 from stream.routing.settings import RoutingSettings
 from stream.routing.treasury import Treasury
 

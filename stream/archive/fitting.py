@@ -23,7 +23,8 @@ from stream.archive.reader import ArchivedTrace, ArchiveReader
 from stream.errors import ArchiveFormatError
 from stream.fold.spec import FoldSpec
 from stream.reading.reward import Reward, reward_function
-from stream.routing.contextual import ContextualModel, fit
+from stream.routing.contextual import ContextualModel
+from stream.routing.contextual_fit import fit
 from stream.routing.evidence import NO_SCORES, Tally
 from stream.routing.features import features
 from stream.routing.pooling import pool

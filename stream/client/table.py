@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from stream.errors import MalformedRecordError
 from stream.records import Arm, ArmRouting, RoutingUpdate
-from stream.routing.contextual import Basis
+from stream.routing.refinement import Basis
 
 PINNED_POLICY = "pinned"
 """Policy of an update that an operator's pin decided: its arm is given, not drawn."""

@@ -63,8 +63,10 @@ class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions whose trace may still come in time; 0 where no decisions are published."""
     score: float | None = None
     """Mean reward less what the ceilings charge, which a contextual router starts from; none where the table alone is drawn from."""
+    deviation: float | None = None
+    """Standard deviation of what is believed of its mean reward; the less is known of an arm, the more often it is drawn."""
     level: float | None = None
-    """Mean reward, in [0, 1], whose log odds a contextual router moves by what it knows of a request; the score moves by as much as it does."""
+    """Mean reward, in [0, 1], whose log odds a contextual router moves by what it knows of a request; the score moves by as much."""
     floor: float = 0.0
     """Probability that exploration gives it whatever a router knows of the request."""
 
@@ -83,8 +85,10 @@ class RoutingUpdate(Record, frozen=True, kw_only=True):
     exploration_share: float
     interval_method: str
     alpha: float
+    sampler: str = "inverse_gap"
+    """By which a contextual router divides the draws for a request whose scores it has moved: maillard, inverse_gap or thompson."""
     sharpness: float = 0.0
-    """Of inverse-gap weighting, where that is the policy: the greater, the less is explored."""
+    """Of inverse-gap weighting: the greater, the less is explored."""
     best_arm: str | None
     reason: str
     """Why these probabilities, in one sentence."""

@@ -13,7 +13,7 @@ from stream.routing.confidence import METHOD, judge
 from stream.routing.evidence import ArmEvidence, ClassEvidence
 from stream.routing.exploration import explore, floors, is_exploring, is_overdrawn
 from stream.routing.overrides import Overrides
-from stream.routing.registry import Decided, Policy, policy_named
+from stream.routing.registry import Decided, Policy, Standing, policy_named
 from stream.routing.settings import RoutingSettings
 
 PINNED, FROZEN, WITHDRAWN = "pinned", "frozen", "withdrawn"
@@ -83,6 +83,7 @@ def decide(
         alpha=settings.alpha,
         best_arm=verdict.best_arm,
         reason=f"{shares.reason}; {verdict.reason}",
+        sampler=settings.sampler,
         sharpness=shares.decided.sharpness if shares.decided else 0.0,
         arms=_with_scores([_routing(arm, shares, verdict.intervals, settings) for arm in evidence.arms], allowed, shares.decided, settings),
         rollout=overrides.rollout(evidence.query_class),
@@ -149,10 +150,14 @@ def _routing(arm: ArmEvidence, shares: Shares, intervals: Mapping[str, Interval 
 
 def _with_scores(arms: Sequence[ArmRouting], allowed: ClassEvidence, decided: Decided | None, settings: RoutingSettings) -> tuple[ArmRouting, ...]:
     """Tell routers what the policy went by, where they may refine it: not where tenants are apart, since a model may still stand that all of them taught."""
-    if decided is None or decided.scores is None or settings.tenants_apart or any(is_overdrawn(arm, allowed, settings) for arm in allowed.arms):
+    if decided is None or decided.standings is None or settings.tenants_apart or any(is_overdrawn(arm, allowed, settings) for arm in allowed.arms):
         return tuple(arms)
-    scores, levels, given = decided.scores, decided.levels, floors(allowed, settings)
-    return tuple(msgspec.structs.replace(arm, score=scores[arm.id], level=levels[arm.id], floor=given[arm.id]) if arm.id in scores else arm for arm in arms)
+    standings, given = decided.standings, floors(allowed, settings)
+    return tuple(_with_standing(arm, standings[arm.id], given[arm.id]) if arm.id in standings else arm for arm in arms)
+
+
+def _with_standing(arm: ArmRouting, standing: Standing, floor: float) -> ArmRouting:
+    return msgspec.structs.replace(arm, score=standing.score, level=standing.level, deviation=standing.deviation, floor=floor)
 
 
 def _state(arm: ArmEvidence, settings: RoutingSettings, *, withdrawn: bool) -> ArmState:

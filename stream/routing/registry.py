@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stream.errors import SettingsError
 from stream.routing.evidence import ClassEvidence
 from stream.routing.settings import RoutingSettings
+
+
+class Standing(NamedTuple):
+    """How an arm stands in its class.
+
+    Attributes:
+        level: its mean reward, in [0, 1].
+        deviation: of what is believed of it, above 0.
+        score: the level less what the ceilings charge.
+    """
+
+    level: float
+    deviation: float
+    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +33,14 @@ class Decided:
     Attributes:
         probabilities: share of draws of each arm, in [0, 1], summing to 1; before the exploration share.
         reason: why, in one clause.
-        scores: of each arm its mean reward less what the ceilings charge, where inverse-gap weighting of these gave the probabilities:
-            a router that knows more of a request may then do it again.
-        levels: of each arm its mean reward, where there are scores.
-        sharpness: that it was done with.
+        standings: of each arm the numbers that a sampler made the probabilities of, where one did: a router that knows more of a
+            request may then do it again.
+        sharpness: of inverse-gap weighting.
     """
 
     probabilities: Mapping[str, float]
     reason: str
-    scores: Mapping[str, float] | None = None
-    levels: Mapping[str, float] = field(default_factory=dict)
+    standings: Mapping[str, Standing] | None = None
     sharpness: float = 0.0
 
 
@@ -48,15 +60,15 @@ def policies() -> Mapping[str, Policy]:
     """Every policy by its name, in the order of the documentation."""
     from stream.routing.epsilon_greedy import EpsilonGreedy
     from stream.routing.heuristic import Heuristic
-    from stream.routing.inverse_gap import InverseGap
     from stream.routing.learned import Learned
+    from stream.routing.refinable import Refinable
     from stream.routing.static import Static
     from stream.routing.thompson import Thompson
     from stream.routing.ucb import UpperConfidence
 
     return {
         "thompson": Thompson(),
-        "contextual": InverseGap(),
+        "contextual": Refinable(),
         "epsilon_greedy": EpsilonGreedy(),
         "ucb": UpperConfidence(),
         "learned": Learned(),

@@ -22,8 +22,6 @@ SETTLED = 1e-4
 LEAST_WEIGHT = 0.02
 """Of a trace in Newton's step: the variance of a reward whose chance is .02, so that certainty stays finite."""
 GREATEST_LEVERAGE = 0.9
-INFINITE = np.inf
-"""A ridge at which arms are not told apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,7 @@ class _Step:
         self._inverses: list[Array] = []
         if own_ridge is not None:
             self._own_pulls = [pull - own_ridge * one for pull, one in zip(self._pulls, own, strict=True)]
-            self._inverses = [np.linalg.inv(hessian + np.diag(own_ridge)) for hessian in self._hessians]
+            self._inverses = [np.asarray(np.linalg.inv(hessian + np.diag(own_ridge)), dtype=np.float64) for hessian in self._hessians]
             schur -= np.sum([hessian @ inverse @ hessian for hessian, inverse in zip(self._hessians, self._inverses, strict=True)], axis=0)
         self._covariance = np.linalg.inv(schur)
 

@@ -23,6 +23,7 @@ class RoutingSettings:
         declared: arms that may be drawn before any trace has shown them.
         default_arm: the arm that serves while nothing is known, or None.
         policy: a name of `stream.routing.registry`.
+        sampler: a name of `stream.routing.samplers`, by which the policy `contextual` draws.
         min_evidence: scored traces that a class needs before its evidence leads, and an arm before it counts as explored.
         exploration_share: share of draws, in [0, 1], that explores whatever the evidence says; one total over all arms.
         half_life_s: age, in seconds of log time, at which a trace counts half.
@@ -47,8 +48,9 @@ class RoutingSettings:
     declared: tuple[Arm, ...] = ()
     default_arm: Arm | None = None
     policy: str = "thompson"
+    sampler: str = "maillard"
     min_evidence: int = 10
-    exploration_share: float = 0.02
+    exploration_share: float = 0.01
     half_life_s: float = 7.0 * DAY_S
     alpha: float = 0.05
     keep_s: int = 32 * DAY_S
@@ -74,6 +76,7 @@ class RoutingSettings:
             declared=tuple(project(Arm.parse(declared.id), fields) for declared in settings.arms),
             default_arm=project(Arm.parse(settings.default_arm), fields) if settings.default_arm else None,
             policy=settings.policy,
+            sampler=settings.sampler,
             min_evidence=settings.min_evidence,
             exploration_share=settings.exploration_share,
             half_life_s=settings.half_life_s,

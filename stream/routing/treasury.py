@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from stream.records import RoutingUpdate
 from stream.routing.book import Book
 from stream.routing.ceilings import NO_PRICES, Burden, Prices, expected, moved, target
-from stream.routing.contextual import ContextualModel, foreseen
+from stream.routing.contextual import ContextualModel
 from stream.routing.evidence import ClassEvidence
+from stream.routing.refinement import foreseen
 from stream.routing.settings import RoutingSettings
 
 INTERVAL_S = 0.2
