@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stream.routing.evidence import ArmEvidence, ClassEvidence
-from stream.routing.posterior import posterior
 from stream.routing.settings import RoutingSettings
 
 UNRATED_PATIENCE = 10
 """An arm that was drawn this many times the evidence it needs, and still is not explored, is not being rated: it stops being favoured."""
 
-
-ALIKE = 0.5
-"""Part of the exploration share that goes to all arms alike for ever, so that a change of any is noticed and logs can tell of other policies."""
 MOST_RESTLESS, RESTLESS_COST = 0.25, 0.01
 """Of an arm that has changed: its greatest share of the draws, and the greatest reward a request that drawing it may cost."""
-IMPLAUSIBLE = 2.0
-"""Deviations by which an arm's mean, taken for better, must stay below another's, taken for worse, to be no longer favoured."""
 
 
 def is_exploring(arm: ArmEvidence, settings: RoutingSettings) -> bool:
@@ -35,11 +29,12 @@ def is_overdrawn(arm: ArmEvidence, evidence: ClassEvidence, settings: RoutingSet
 
 
 def explore(shares: Mapping[str, float], evidence: ClassEvidence, settings: RoutingSettings) -> dict[str, float]:
-    """Give the exploration share, a quarter to all arms alike, the rest to those that still have to be explored as long as there are any.
+    """Give the exploration share, half to all arms alike, half to those that still have to be explored as long as there are any.
 
-    With exploration share e, k arms and n of them to be explored, no arm is below e / 4k, and one to be explored is at
-    least at 3e / 4n: it has its evidence after about 4n · min_evidence / 3e requests at most, if its traces are scored, or has shown
-    before that it is not the best. An arm that is expected to use up several times a ceiling gets as many times less, so that exploring costs a share e of the ceiling at most.
+    With exploration share e, k arms and n of them to be explored, no arm is below e / 2k, and one to be explored is at
+    least at e / 2n: it has its evidence after about 2n · min_evidence / e requests at most, if its traces are scored. An arm that
+    is expected to use up several times a ceiling gets as many times less, so that exploring costs a share e of the ceiling at most.
+    Arms whose rewards have changed get more than that: see `_restless`.
 
     An arm that is overdrawn has no part in it, as long as another is not; and while it has to be explored its share by the
     policy goes down as its unresolved decisions go up. One that has its evidence is judged by that, however busy it is.
@@ -59,37 +54,26 @@ def explore(shares: Mapping[str, float], evidence: ClassEvidence, settings: Rout
 def floors(evidence: ClassEvidence, settings: RoutingSettings) -> dict[str, float]:
     """What exploration gives every arm, whatever the policy does."""
     every = {arm.id for arm in evidence.arms if not is_overdrawn(arm, evidence, settings)} or {arm.id for arm in evidence.arms}
-    wanted = _plausible([arm for arm in evidence.arms if arm.id in every and _is_favoured(arm, settings)], evidence)
-    alike, favoured = ALIKE * settings.exploration_share, (1.0 - ALIKE) * settings.exploration_share
-    parts = {arm.id: alike * (arm.id in every) / len(every) + favoured * (arm.id in wanted) / max(len(wanted), 1) for arm in evidence.arms}
-    restless = _restless(evidence, settings)
+    wanted = {arm.id for arm in evidence.arms if arm.id in every and _is_favoured(arm, settings)}
+    half = settings.exploration_share / 2
+    parts = {arm.id: half * (arm.id in every) / len(every) + half * (arm.id in wanted) / max(len(wanted), 1) for arm in evidence.arms}
+    restless = _restless([arm for arm in evidence.arms if arm.id in every], settings)
     return {arm.id: (parts[arm.id] + restless.get(arm.id, 0.0)) / max(arm.burden, 1.0) for arm in evidence.arms}
 
 
-def _restless(evidence: ClassEvidence, settings: RoutingSettings) -> dict[str, float]:
+def _restless(arms: Sequence[ArmEvidence], settings: RoutingSettings) -> dict[str, float]:
     """Widen exploration of arms that have changed before: they may change again, which only their draws would show.
 
     What it costs is bounded in reward, so that an arm that is hardly behind is looked at often, and one that is far behind seldom.
     """
-    changed = [arm for arm in evidence.arms if arm.changed_s is not None]
-    if not changed or settings.exploration_share == 0.0:
-        return {}
-    best = max(_mean(arm) - arm.toll for arm in evidence.arms)
-    behind = {arm.id: max(best - _mean(arm) + arm.toll, 0.0) for arm in changed}
-    return {arm_id: min(MOST_RESTLESS, RESTLESS_COST / max(gap, 1e-9)) / len(changed) for arm_id, gap in behind.items()}
+    nets = {arm.id: _mean(arm) - arm.toll for arm in arms}
+    changed = [arm.id for arm in arms if arm.changed_s is not None and settings.exploration_share > 0.0]
+    gaps = {arm_id: max(nets.values()) - nets[arm_id] for arm_id in changed}
+    return {arm_id: min(MOST_RESTLESS, RESTLESS_COST / max(gap, RESTLESS_COST)) / len(changed) for arm_id, gap in gaps.items()}
 
 
 def _is_favoured(arm: ArmEvidence, settings: RoutingSettings) -> bool:
     return is_exploring(arm, settings) and arm.count < UNRATED_PATIENCE * settings.min_evidence
-
-
-def _plausible(favoured: Sequence[ArmEvidence], evidence: ClassEvidence) -> set[str]:
-    """Those of the arms to be explored that may still be the best one, by what is believed of them and of the others."""
-    if not favoured:
-        return set()
-    believed = [(_mean(arm) - arm.toll, posterior(arm).deviation) for arm in evidence.arms]
-    bound = max(mean - IMPLAUSIBLE * deviation for mean, deviation in believed)
-    return {arm.id for arm in favoured if _mean(arm) - arm.toll + IMPLAUSIBLE * posterior(arm).deviation >= bound}
 
 
 def _mean(arm: ArmEvidence) -> float:

@@ -100,25 +100,24 @@ class _Step:
         chances = logistic(self._log_odds)
         self._curvatures = draws.weights * np.maximum(chances * (1.0 - chances), LEAST_WEIGHT)
         self._misses = draws.weights * (draws.rewards - chances)
-        self._hessians = [(draws.x[rows] * self._curvatures[rows, None]).T @ draws.x[rows] for rows in members]
-        self._pulls = [draws.x[rows].T @ self._misses[rows] for rows in members]
-        self._pull = np.sum(self._pulls, axis=0) - common_ridge * common
-        schur = np.sum(self._hessians, axis=0) + np.diag(common_ridge)
-        self._inverses: list[Array] = []
+        self._hessians = np.stack([(draws.x[rows] * self._curvatures[rows, None]).T @ draws.x[rows] for rows in members])
+        self._pulls = np.stack([draws.x[rows].T @ self._misses[rows] for rows in members])
+        self._pull = self._pulls.sum(axis=0) - common_ridge * common
+        schur = self._hessians.sum(axis=0) + np.diag(common_ridge)
         if own_ridge is not None:
-            self._own_pulls = [pull - own_ridge * one for pull, one in zip(self._pulls, own, strict=True)]
-            self._inverses = [np.asarray(np.linalg.inv(hessian + np.diag(own_ridge)), dtype=np.float64) for hessian in self._hessians]
-            schur -= np.sum([hessian @ inverse @ hessian for hessian, inverse in zip(self._hessians, self._inverses, strict=True)], axis=0)
+            self._pulls = self._pulls - own_ridge * own
+            self._inverses = np.linalg.inv(self._hessians + np.diag(own_ridge))
+            schur -= (self._hessians @ self._inverses @ self._hessians).sum(axis=0)
         self._covariance = np.linalg.inv(schur)
 
     def solve(self) -> tuple[Array, Array]:
         """How far the coefficients move."""
         if self._own_ridge is None:
             return self._covariance @ self._pull, np.zeros((len(self._members), len(self._pull)))
-        through = [hessian @ (inverse @ pull) for hessian, inverse, pull in zip(self._hessians, self._inverses, self._own_pulls, strict=True)]
-        common = self._covariance @ (self._pull - np.sum(through, axis=0))
-        own = [inverse @ (pull - hessian @ common) for hessian, inverse, pull in zip(self._hessians, self._inverses, self._own_pulls, strict=True)]
-        return common, np.stack(own)
+        through = (self._hessians @ (self._inverses @ self._pulls[:, :, None]))[:, :, 0]
+        common = self._covariance @ (self._pull - through.sum(axis=0))
+        own = (self._inverses @ (self._pulls - self._hessians @ common)[:, :, None])[:, :, 0]
+        return common, np.asarray(own)
 
     def left_out(self) -> Array:
         """Of each trace what the fit without it predicts, one step of Newton's away from the fit with it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from stream.archive.fitting import Modeller, Recollection
 from stream.archive.reader import ArchiveReader
+from stream.routing.contextual_fit import GREATEST_SAMPLE
 from stream.routing.features import features
 from stream.routing.settings import RoutingSettings
 from stream.settings import Settings
@@ -43,7 +44,7 @@ async def test_model_is_fitted_to_the_archive(tmp_path: Path) -> None:
     by_text = [model.advantages(features(text)) for text in (CODE, PROSE)]
     assert by_text[0]["coder"] - by_text[0]["writer"] > 0.5
     assert by_text[1]["writer"] - by_text[1]["coder"] > 0.5
-    assert len(model.sample) == 16
+    assert len(model.sample) == GREATEST_SAMPLE
 
 
 async def test_only_scored_draws_with_a_text_count(tmp_path: Path) -> None:

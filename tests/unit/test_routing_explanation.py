@@ -53,7 +53,7 @@ def test_an_update_explains_itself_after_travelling() -> None:
     assert "Best arm is a: its draws prove it better than every other, at whatever moment one looks, with 95.0%." in text
     assert "b gets" in text
     assert "1000 traces, 1000 scored, mean 0.500 in [" in text
-    assert "of which 2.0% of the draws explore" in text
+    assert "of which 1.0% of the draws explore" in text
 
 
 def test_an_explanation_of_an_unknown_class_says_that_nothing_is_there() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stream.records import Arm
@@ -93,8 +95,24 @@ def test_exploration_favours_what_is_to_be_explored() -> None:
 
 
 def test_exploration_stops_favouring_an_arm_that_nobody_rates() -> None:
-    """Else an arm whose traces are never scored would be explored for ever: it is left its part, a quarter of .02, of what all get alike."""
+    """Else an arm whose traces are never scored would be explored for ever: it is left its part, a quarter of .01, of what all get alike."""
     unrated = arm("unrated", count=UNRATED_PATIENCE * SETTINGS.min_evidence)
     evidence = ClassEvidence(query_class="c", arms=(arm("a", 50, 0), unrated))
 
-    assert explore({"a": 1.0, "unrated": 0.0}, evidence, SETTINGS) == pytest.approx({"a": 0.995, "unrated": 0.005})
+    assert explore({"a": 1.0, "unrated": 0.0}, evidence, SETTINGS) == pytest.approx({"a": 0.9975, "unrated": 0.0025})
+
+
+def test_exploration_looks_again_at_an_arm_that_has_changed() -> None:
+    """By hand: `near` is at 41/52, `far` at 11/52, the best at 51/52, and a hundredth of reward a request is halved over the two.
+
+    It pays for .01 / (10/52) / 2 = .026 and .01 / (40/52) / 2 = .0065 of the draws; to all alike go .0033 each beside that.
+    """
+    settings = RoutingSettings(exploration_share=0.02)
+    near, far = (replace(arm(name, good, 50 - good), changed_s=60) for name, good in (("near", 40), ("far", 10)))
+    evidence = ClassEvidence(query_class="c", arms=(arm("a", 50, 0), far, near))
+
+    found = explore({"a": 1.0, "near": 0.0, "far": 0.0}, evidence, settings)
+
+    assert found["near"] == pytest.approx(0.01 / 3 + 0.026)
+    assert found["far"] == pytest.approx(0.01 / 3 + 0.0065)
+    assert found["a"] == pytest.approx(1.0 - found["near"] - found["far"])
