@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 FALSE_ALARM = 0.01
 """Chance that an arm of a class whose rewards do not change is ever taken for changed."""
-AGAIN = 0.1
-"""The same once it has changed: what was not constant before is likelier to change again, back above all."""
 LEAST_WEIGHT = 5.0
 """Scored traces on either side of a change, at least."""
 VAGUE = 2.0
@@ -44,18 +42,18 @@ def changed_since(spans: Sequence[Span]) -> int | None:
         (None, 1200)
     """
     found: int | None = None
-    while (place := _place_of_change(spans, FALSE_ALARM if found is None else AGAIN)) is not None:
+    while (place := _place_of_change(spans)) is not None:
         spans = spans[place:]
         found = spans[0].start_s
     return found
 
 
-def _place_of_change(spans: Sequence[Span], false_alarm: float) -> int | None:
+def _place_of_change(spans: Sequence[Span]) -> int | None:
     weight, total, squares = (math.fsum(each) for each in zip(*((span.weight, span.total, span.squares) for span in spans), strict=True)) if spans else (0.0, 0.0, 0.0)
     if weight < 2 * LEAST_WEIGHT:
         return None
     scatter = max(squares - total * total / weight, 0.0) + VAGUE * 0.25
-    best, at, before, scored = math.log(3.0 * weight**1.5 / false_alarm), None, 0.0, 0.0
+    best, at, before, scored = math.log(3.0 * weight**1.5 / FALSE_ALARM), None, 0.0, 0.0
     for place, span in enumerate(spans[:-1], start=1):
         before, scored, after = before + span.weight, scored + span.total, weight - before - span.weight
         if before < LEAST_WEIGHT or after < LEAST_WEIGHT:
