@@ -12,16 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-GREATEST_BET = 0.5
-"""Of the capital, so that whatever mean in [-1, 1] is doubted, no difference takes all of it and more."""
-FIRST_VARIANCE = 0.25
-"""Variance of a difference that is assumed before there are any, weighing as one of them."""
+GREATEST_LOSS = 0.8
+"""Part of the capital that the worst difference may take: less wins too little on few pairs, more loses too often (docs/LOG.md, 2026-12-01)."""
+FIRST_VARIANCE, FIRST_WEIGHT = 0.25, 8
+"""Variance of a difference that is assumed before there are any, and how many of them that weighs: a first few equal pairs must not raise the bets."""
 HALVINGS = 30
 """Steps to a bound: it is then found to 2e-9."""
 
 
 def bets(differences: Sequence[float], *, alpha: float, horizon: int) -> list[float]:
-    """Return what is staked on each difference, chosen from those before it.
+    """Return what is to be staked on each difference, chosen from those before it, before `greatest_bet` limits it.
 
     The bet is the one that, staked throughout, has the best chance to bring 1/alpha by the horizon: the root of 2 ln(1/alpha) / (horizon ·
     variance), whatever the true mean is. (In a Brownian approximation a bet of b that is staked n times at variance v brings b·n·mean - b²·n·v/2,
@@ -34,51 +34,57 @@ def bets(differences: Sequence[float], *, alpha: float, horizon: int) -> list[fl
 
     Source:
         I. Waudby-Smith, A. Ramdas, Estimating means of bounded random variables by betting, Journal of the Royal Statistical Society B 86 (2024),
-        section 3: their bets for a fixed number of observations. Departures: one-sided; the variance of differences in [-1, 1].
+        section 3: their bets for a fixed number of observations. Departures: one-sided; differences in [-1, 1]; the first variance weighs more.
 
     Example:
-        >>> [round(bet, 3) for bet in bets([0.0, 1.0], alpha=0.05, horizon=100)]   # variance 1/4, then 1/8
-        [0.49, 0.5]
+        >>> [round(bet, 3) for bet in bets([0.0, 1.0], alpha=0.05, horizon=100)]   # variance 1/4, then 8/9 of it
+        [0.49, 0.519]
     """
     return list(_bets(differences, 2 * math.log(1 / alpha) / horizon))
 
 
 def _bets(differences: Sequence[float], scale: float) -> Iterator[float]:
-    total, squares = 0.0, FIRST_VARIANCE
-    for count, difference in enumerate(differences, 1):
-        yield min(math.sqrt(scale * count / squares), GREATEST_BET)
+    total, squares = 0.0, FIRST_VARIANCE * FIRST_WEIGHT
+    for weight, difference in enumerate(differences, FIRST_WEIGHT):
+        yield math.sqrt(scale * weight / squares)
         total += difference
-        squares += (difference - total / (count + 1)) ** 2
+        squares += (difference - total / (weight + 1)) ** 2
+
+
+def greatest_bet(null: float) -> float:
+    """Return the most that is staked against a null in [-1, 1]: the worst difference, -1, then takes `GREATEST_LOSS` of the capital."""
+    return GREATEST_LOSS / (1 + null) if null > -1 else math.inf
 
 
 def capital(differences: Sequence[float], staked: Sequence[float], null: float) -> Iterator[float]:
-    """Yield the capital after each difference, 1 before the first.
+    """Yield the capital after each difference; it is 1 before the first.
 
     Args:
         differences: in [-1, 1].
-        staked: the bets, in [0, `GREATEST_BET`].
+        staked: the bets, at least 0; `greatest_bet` limits them.
         null: the mean that is doubted to be exceeded, in [-1, 1].
 
     Example:
         >>> list(capital([1.0, 0.0, -1.0], [0.5, 0.5, 0.5], 0.0))
         [1.5, 1.5, 0.75]
     """
-    held = 1.0
+    held, most = 1.0, greatest_bet(null)
     for difference, bet in zip(differences, staked, strict=True):
-        held *= 1.0 + bet * (difference - null)
+        held *= 1.0 + min(bet, most) * (difference - null)
         yield held
 
 
 def lower_bound(differences: Sequence[float], staked: Sequence[float], alpha: float) -> float:
     """Bound the mean from below: the least one that has not been betted away, at this look or an earlier one.
 
-    All the bounds of a sequence hold together with chance 1 - alpha. A null is passed by the bound exactly when its capital has reached 1/alpha.
+    All the bounds of a sequence hold together with chance 1 - alpha. The bound is above a null exactly when the capital against that has reached
+    1/alpha: the greater the null, the less each difference brings, the limit of the bets included.
 
     Example:
         >>> lower_bound([], [], 0.05)
         -1.0
-        >>> round(lower_bound([1.0] * 20, [0.5] * 20, 0.05), 3)   # (1 + (1 - m)/2)²⁰ = 20
-        0.677
+        >>> round(lower_bound([1.0] * 20, [0.4] * 20, 0.05), 3)   # (1 + .4 · (1 - m))²⁰ = 20
+        0.596
     """
     low, high = -1.0, 1.0
     for _ in range(HALVINGS):

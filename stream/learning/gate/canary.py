@@ -78,7 +78,7 @@ class CanaryGate:
 
         Example:
             >>> CanaryGate(alpha=0.025, share=0.05, max_rewards=1_000).needed(variance=0.21, effect=0.05)
-            1120
+            931
         """
         return pairs_needed(variance=variance * (1 + 1 / self.controls), effect=effect - self.min_improvement, alpha=self.alpha, power=power)
 

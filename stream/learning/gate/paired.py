@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stream.errors import GateError
-from stream.learning.gate.betting import GREATEST_BET, bets, capital, lower_bound
+from stream.learning.gate.betting import bets, capital, greatest_bet, lower_bound
 from stream.learning.gate.judgement import Judgement, Verdict
 
 WORSE_ALPHA = 0.025
@@ -95,7 +95,8 @@ class _Looks:
 
     def _can_still(self, n: int) -> bool:
         """Whether the pairs that may still come could bring the capital that is needed, if all of them were won."""
-        most = math.log1p(GREATEST_BET * (1 - self._gate.min_improvement)) * (self._gate.max_pairs - n)
+        null = self._gate.min_improvement
+        most = math.log1p(greatest_bet(null) * (1 - null)) * (self._gate.max_pairs - n)
         return self._held > 0 and math.log(self._held) + most >= math.log(self._goal)
 
     @property
