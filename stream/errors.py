@@ -95,6 +95,10 @@ class CycleError(EddyError, RuntimeError):
     """A learning cycle cannot go on; it ends as aborted, and says why."""
 
 
+class AgentConfigError(EddyError, ValueError):
+    """An agent's configuration cannot be read, written or restored: a name that is no file's, text that is no TOML, a version that is not there."""
+
+
 class EvaluationError(EddyError, ValueError):
     """An evaluation of a configuration gave nothing that a gate can weigh, or did not end in time."""
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.common import JsonOption, load_settings, note, plain, print_json, print_table, run
-from stream.cycles import live
 from stream.cycles.plan import Plan
 from stream.errors import EddyError
+from stream.learning.evolving import live
 from stream.records import AgentConfig
 from stream.topics import AGENT_CONFIGS
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stream.cli.common import plain, print_json
-from stream.cycles import live
 from stream.cycles.ledger import Ledger
 from stream.cycles.machine import Bench, Machine
 from stream.cycles.plan import Plan
@@ -19,6 +18,7 @@ from stream.cycles.states import STEPS as STATES
 from stream.cycles.states import State
 from stream.cycles.steps import STEPS
 from stream.errors import EddyError
+from stream.learning.evolving import live
 from stream.records import CycleRequested
 
 if TYPE_CHECKING:

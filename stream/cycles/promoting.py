@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from stream.cycles import live
 from stream.cycles.entries import Candidate, Cycle, Message
 from stream.cycles.machine import Bench
 from stream.cycles.states import Standing
 from stream.errors import CycleError
+from stream.learning.evolving import live
 from stream.records import Adapter, AgentConfig, Override
 from stream.topics import ADAPTERS, AGENT_CONFIGS, OVERRIDES
 

@@ -16,8 +16,10 @@ from stream.learning.contracts import (
     RouterPolicy,
     RoutingContext,
 )
+from stream.learning.evolving import AgentConfigEvolver, Suggestion
 from stream.learning.heuristic_router import CapacityRouter, HeuristicRouter
 from stream.learning.learned_router import LearnedRouterPolicy
+from stream.learning.orchestrating import LearningOrchestrator
 from stream.learning.registry import LearningRegistry, ModelRegistry, ModelSpec, RegistryBase, RouterPolicyRegistry
 from stream.learning.reward import HeuristicRewardFunction
 from stream.learning.trace import StepType, Trace, TraceStep
@@ -38,6 +40,7 @@ _OF_TRAINING = ("HAS_TORCH", "LoRATrainer", "LoRATrainingConfig")
 
 __all__ = [
     "HAS_TORCH",
+    "AgentConfigEvolver",
     "AgentLearningPolicy",
     "CapacityRouter",
     "ComplexityQueryAnalyzer",
@@ -47,6 +50,7 @@ __all__ = [
     "HeuristicRouter",
     "IntelligenceLearningPolicy",
     "LearnedRouterPolicy",
+    "LearningOrchestrator",
     "LearningPolicy",
     "LearningRegistry",
     "LoRATrainer",
@@ -62,6 +66,7 @@ __all__ = [
     "RoutingContext",
     "StepType",
     "StepTypeStats",
+    "Suggestion",
     "ToolStats",
     "Trace",
     "TraceAnalyzer",

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from benchmarks.cycle import rows
-from stream.cycles import live
 from stream.cycles.history import History
 from stream.cycles.plan import Plan
+from stream.learning.evolving import live
 from stream.provision import provision
 from stream.reading.partitioning import partition_of
 from stream.records import CycleOrder, CycleRequested, Override

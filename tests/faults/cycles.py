@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cycle import archive_rows
-from stream.cycles import live
 from stream.cycles import plan as plans
 from stream.cycles.child import work
 from stream.cycles.entries import Cycle
@@ -35,6 +34,7 @@ from stream.cycles.ledger import Ledger
 from stream.cycles.machine import Bench, Done
 from stream.cycles.states import STEPS, State
 from stream.cycles.steps import STEPS as FUNCTIONS
+from stream.learning.evolving import live
 from stream.records import CycleRequested
 from stream.settings import load
 from stream.topics import AGENT_CONFIGS

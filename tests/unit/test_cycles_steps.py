@@ -13,8 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream.cycles import live
-from stream.cycles.evidence import AgentEvidence
 from stream.cycles.inbox import take_job
 from stream.cycles.ledger import LIFETIME, Ledger
 from stream.cycles.machine import Bench, Machine
@@ -23,6 +21,8 @@ from stream.cycles.promoting import carry_out_words, discard
 from stream.cycles.states import Standing, State
 from stream.cycles.steps import STEPS
 from stream.cycles.steps.configs import proposed
+from stream.learning.evolving import live
+from stream.learning.evolving.evidence import AgentEvidence
 from stream.learning.gate import Lifetime
 from stream.records import AgentConfig, CycleOrder, CycleRequested, Override, TrainingFinished, TrainingJob
 from stream.settings import load

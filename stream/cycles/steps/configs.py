@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
-from stream.cycles import live
 from stream.cycles.entries import Cycle
-from stream.cycles.evidence import AgentEvidence, decode
+from stream.cycles.evidence import decode
 from stream.cycles.machine import Bench, Done
 from stream.cycles.promoting import supersede
 from stream.cycles.states import State
-
-LEAST_CALLS = 20
-"""Calls of a tool, and traces of an agent that succeeded, below which nothing is concluded from them."""
-Z = 1.96
-TURNS_SHARE, SPARE_TURNS, LEAST_TURNS = 0.75, 2, 5
-"""As the seed has it: three quarters of the traces, and two more, but five at the least."""
+from stream.errors import AgentConfigError
+from stream.learning.evolving import live
+from stream.learning.evolving.document import difference, edited, settings_of
+from stream.learning.evolving.evidence import AgentEvidence
+from stream.learning.evolving.suggesting import suggested_tools, suggested_turns
 
 
 def propose_configs(bench: Bench, cycle: Cycle) -> Done:
@@ -27,11 +22,11 @@ def propose_configs(bench: Bench, cycle: Cycle) -> Done:
     named = {agent: known for agent, known in sorted(evidence.agents.items()) if live.NAME.fullmatch(agent)}
     candidates, left = [], [f"{len(evidence.agents) - len(named)} agents have names that are no file's"] if len(named) < len(evidence.agents) else []
     for agent, known in named.items():
-        before = live.read(bench.plan.config_dir, agent)
         try:
+            before = live.read(bench.plan.config_dir, agent)
             text, summary = proposed(agent, before, known)
-        except TOMLKitError as exc:
-            left.append(f"the live configuration of {agent} cannot be read ({exc})")
+        except AgentConfigError as exc:
+            left.append(str(exc))
             continue
         if summary:
             candidates.append(_staged(bench, cycle, agent, text=text, before=before, summary=summary, traces=known.traces))
@@ -57,42 +52,7 @@ def proposed(agent: str, before: str | None, known: AgentEvidence) -> tuple[str,
     Returns:
         The text, and what is changed in it; nothing where the evidence suggests nothing new.
     """
-    document = tomlkit.parse(before or "")
-    table = document.setdefault("agent", tomlkit.table())
-    table.setdefault("name", agent)
-    now = [str(tool) for tool in table.get("tools", [])]
-    tools, changes = suggested_tools(known, now), []
-    if tools != now:
-        table["tools"] = tools
-        changes.append(f"tools {now} become {tools}")
-    turns = suggested_turns(known)
-    if turns is not None and turns != table.get("max_turns"):
-        changes.append(f"max_turns {table.get('max_turns', 'unset')} becomes {turns}")
-        table["max_turns"] = turns
-    return tomlkit.dumps(document), "; ".join(changes)
-
-
-def suggested_tools(known: AgentEvidence, now: list[str]) -> list[str]:
-    """Order the tools by the success rate that each surely has; one that surely fails more often than not is left out, one that little is known of stays."""
-    sure = {name: interval(succeeded, calls) for name, (calls, succeeded) in known.tools.items() if calls >= LEAST_CALLS}
-    ranked = sorted(sure, key=lambda name: (-sure[name][0], name))
-    return [name for name in ranked if sure[name][1] >= 0.5] + [name for name in now if name not in sure]
-
-
-def suggested_turns(known: AgentEvidence) -> int | None:
-    """Return how many turns the agent should have; None where too few of its traces succeeded."""
-    return max(LEAST_TURNS, known.calls_at(TURNS_SHARE) + SPARE_TURNS) if sum(known.calls) >= LEAST_CALLS else None
-
-
-def interval(successes: int, calls: int) -> tuple[float, float]:
-    """Bound a rate, with 95 %.
-
-    Source: E. B. Wilson, Probable inference, Journal of the American Statistical Association 22 (1927).
-
-    Example:
-        >>> [round(bound, 3) for bound in interval(15, 20)]
-        [0.531, 0.888]
-    """
-    rate, share = successes / calls, Z * Z / calls
-    middle, half = rate + share / 2, Z * (rate * (1 - rate) / calls + share / calls / 4) ** 0.5
-    return (middle - half) / (1 + share), (middle + half) / (1 + share)
+    now = settings_of(before, agent)
+    values = {"tools": suggested_tools(known, [str(tool) for tool in now.get("tools", [])]), "max_turns": suggested_turns(known)}
+    values = {key: value for key, value in values.items() if value is not None and value != now.get(key, [])}
+    return edited(before, agent, values), difference({"tools": []} | now, values)

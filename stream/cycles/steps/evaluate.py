@@ -9,7 +9,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from stream.cycles import live
 from stream.cycles.entries import Candidate, Cycle
 from stream.cycles.ledger import LIFETIME
 from stream.cycles.machine import Bench, Done
@@ -17,6 +16,7 @@ from stream.cycles.promoting import outdated, told
 from stream.cycles.states import Standing, State
 from stream.cycles.steps.measure import baseline_of, evaluated
 from stream.learning.evaluators import load
+from stream.learning.evolving import live
 from stream.learning.gate import Judgement, Lifetime, Scores, Verdict, judge
 
 CAN_NOT_TELL = "the held-out draws cannot tell: {}"

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from stream.cycles import live
 from stream.cycles.entries import Cycle
 from stream.cycles.machine import Bench, Done
 from stream.cycles.plan import Plan
@@ -14,6 +13,7 @@ from stream.cycles.promoting import discard
 from stream.cycles.states import State
 from stream.errors import CycleError
 from stream.learning.evaluators import load
+from stream.learning.evolving import live
 from stream.learning.gate import Scores
 
 logger = logging.getLogger(__name__)

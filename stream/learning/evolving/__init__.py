@@ -1,0 +1,7 @@
+"""Agents' configurations that follow what their traces show, with every version kept."""
+
+from __future__ import annotations
+
+from stream.learning.evolving.evolver import AgentConfigEvolver, Suggestion
+
+__all__ = ["AgentConfigEvolver", "Suggestion"]
