@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stream.cli.common import JsonOption, load_settings, note, plain, print_json, print_table, run
+from stream.cli.common import JsonOption, load_settings, note, plain, print_json, print_table, run, wide_console
 from stream.cycles.plan import Plan
 from stream.errors import EddyError
-from stream.learning.evolving import live
+from stream.learning.evolving import live, pins
 from stream.records import AgentConfig
 from stream.topics import AGENT_CONFIGS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stream.settings import Settings
+
 AgentArgument = Annotated[str, typer.Argument(metavar="AGENT", help="The agent, as `eddy configs` names it.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with it.")]
 LOCK_S, LOCK_LOOK_S = 30.0, 0.2
 """How long a rollback waits for a cycle's process to end, and how often it looks."""
 
@@ -49,14 +52,15 @@ def list_all(as_json: JsonOption = False) -> None:
     elif not found:
         note(f"no agent has a configuration in {folder}; write AGENT.toml there, or let a learning cycle propose one (`eddy cycle --dry-run`)")
     else:
-        print_table(("agent", "version", "since", "from"), ((each["agent"], str(each["version"]), each["since"], each["from"]) for each in found), prose="from")
+        rows = ((each["agent"], f"{each['version']}{' (pinned)' if each['pinned'] else ''}", each["since"], each["from"]) for each in found)
+        print_table(("agent", "version", "since", "from"), rows, prose="from")
 
 
 @configs.command()
 def show(agent: AgentArgument, version: Annotated[int | None, typer.Option("--version", min=1, help="An earlier one.")] = None, as_json: JsonOption = False) -> None:
     """Print a version of an agent's configuration; the live one when none is named."""
     folder = _folder()
-    number = version or live.version(folder, agent)
+    number = version or live.version(folder, _named(folder, agent))
     text = _text(folder, agent, number)
     if as_json:
         print_json({"agent": agent, "version": number, "toml": text, "provenance": live.provenance(folder, agent, number)})
@@ -73,46 +77,94 @@ def diff(
 ) -> None:
     """Show what changed between two versions of an agent's configuration."""
     folder = _folder()
-    to = after or live.version(folder, agent)
+    to = after or live.version(folder, _named(folder, agent))
     since = before or to - 1
     old = _text(folder, agent, since) if since else ""
     lines = list(difflib.unified_diff(old.splitlines(), _text(folder, agent, to).splitlines(), f"{agent} version {since}", f"{agent} version {to}", lineterm=""))
     if as_json:
         print_json({"agent": agent, "from": since, "to": to, "diff": "\n".join(lines), "provenance": live.provenance(folder, agent, to)})
     else:
-        print("\n".join(plain(line, most=10_000) for line in lines) or f"versions {since} and {to} of {plain(agent)} are the same")
+        _print_diff(lines)
+        if not lines:
+            note(f"versions {since} and {to} of {plain(agent)} are the same")
 
 
 @configs.command()
 def rollback(
     agent: AgentArgument,
     version: Annotated[int, typer.Argument(min=1, metavar="VERSION", help="The version that is to be live again, byte for byte.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the version.")] = "",
+    reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make an earlier version of an agent's configuration live again, as a new version, and tell whoever follows."""
-    from stream.cli.sending import send_record
-
     settings = load_settings()
-    plan = Plan.of(settings)
-    text = _text(plan.config_dir, agent, version)
-    number = _replaced(plan, agent, text, version, reason)
-    run(send_record(settings, AGENT_CONFIGS.name, agent, AgentConfig(agent=agent, version=number, toml=text)))
+    number = _replaced(Plan.of(settings), agent, version, reason)
+    _announce(settings, Plan.of(settings).config_dir, agent, number)
     if as_json:
         print_json({"agent": agent, "version": number, "restored": version})
     else:
         note(f"version {number} of {plain(agent)} is live, the same as version {version}" if number != version else f"version {version} of {plain(agent)} is live already")
 
 
-def _replaced(plan: Plan, agent: str, text: str, version: int, reason: str) -> int:
+@configs.command()
+def pin(
+    agent: AgentArgument,
+    version: Annotated[int | None, typer.Argument(min=1, metavar="VERSION", help="Make this one live first; what is live stays when not given.")] = None,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let no learning cycle change an agent's configuration; `eddy configs unpin AGENT` lifts it."""
+    settings = load_settings()
+    plan = Plan.of(settings)
+    pinned_version = version or live.version(plan.config_dir, _named(plan.config_dir, agent))
+    number = _replaced(plan, agent, pinned_version, reason)
+    pins.pin(plan.config_dir, agent, reason=reason, at=time.time())
+    if version:
+        _announce(settings, plan.config_dir, agent, number)
+    if as_json:
+        print_json({"agent": agent, "version": number, "pinned": True})
+    else:
+        note(f"version {number} of {plain(agent)} is pinned: no cycle changes it")
+
+
+@configs.command()
+def unpin(agent: AgentArgument, as_json: JsonOption = False) -> None:
+    """Let learning cycles change an agent's configuration again."""
+    was_pinned = pins.unpin(_folder(), agent)
+    if as_json:
+        print_json({"agent": agent, "pinned": False, "was_pinned": was_pinned})
+    else:
+        note(f"{plain(agent)} is {'no longer' if was_pinned else 'not'} pinned")
+
+
+def _replaced(plan: Plan, agent: str, version: int, reason: str) -> int:
     """Make a version live, while no cycle does; returns the number of what is live then."""
+    text = _text(plan.config_dir, agent, version)
     with _alone(plan):
-        now = live.read(plan.config_dir, agent)
-        if now == text:
-            return live.version(plan.config_dir, agent)
-        number = live.next_version(plan.config_dir, agent)
-        live.replace(plan.config_dir, agent, text, version=number, before=live.digest(now), provenance={"rollback_to": version, "reason": reason, "at": time.time()})
-        return number
+        return live.change(plan.config_dir, agent, lambda _: text, provenance={"rollback_to": version, "reason": reason, "at": time.time()})
+
+
+def _announce(settings: Settings, folder: Path, agent: str, version: int) -> None:
+    """Tell whoever follows; an agent elsewhere has what is live here only then."""
+    from stream.cli.sending import send_record
+
+    record = AgentConfig(agent=agent, version=version, toml=live.read(folder, agent) or "")
+    try:
+        run(send_record(settings, AGENT_CONFIGS.name, agent, record))
+    except EddyError as exc:
+        raise EddyError(f"version {version} of {agent} is live on this machine, but nobody else was told ({exc}); give the same command again when the broker answers") from exc
+
+
+def _print_diff(lines: list[str]) -> None:
+    """Print a diff: what goes in red, what comes in green, where there is a terminal."""
+    from rich.text import Text
+
+    console = wide_console()
+    for line in lines:
+        console.print(Text(plain(line, most=10_000), style=_STYLES.get(line[:1], "")), soft_wrap=True)
+
+
+_STYLES = {"@": "cyan", "-": "red", "+": "green"}
 
 
 @contextmanager
@@ -139,12 +191,21 @@ def _folder() -> Path:
     return Plan.of(load_settings()).config_dir
 
 
+def _named(folder: Path, agent: str) -> str:
+    """Return an agent's name, where it has a configuration."""
+    if live.NAME.fullmatch(agent) and (live.version(folder, agent) or live.kept(folder, agent)):
+        return agent
+    names = [path.stem for path in live.files(folder)]
+    close = difflib.get_close_matches(agent, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else "`eddy configs` lists the agents"
+    raise EddyError(f"agent {agent!r} has no configuration in {folder}, but only one that is there can be shown or changed; {hint}")
+
+
 def _text(folder: Path, agent: str, version: int) -> str:
-    text = live.text_of(folder, agent, version) if live.NAME.fullmatch(agent) else None
+    text = live.text_of(folder, _named(folder, agent), version)
     if text is None:
-        newest = live.version(folder, agent) if live.NAME.fullmatch(agent) else 0
-        there = f"only versions 1 to {newest} may be there" if newest else "it has none"
-        raise EddyError(f"agent {agent!r} has no version {version} of its configuration in {folder}, but {there}; `eddy configs` lists the agents")
+        there = f"only versions 1 to {live.version(folder, agent)} may be there"
+        raise EddyError(f"agent {agent!r} has no version {version} of its configuration in {folder}, but {there}; name one of them")
     return text
 
 
@@ -152,7 +213,7 @@ def _known(folder: Path, agent: str) -> dict[str, Any]:
     number = live.version(folder, agent)
     known = live.provenance(folder, agent, number)
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((folder / f"{agent}.toml").stat().st_mtime))
-    return {"agent": agent, "version": number, "since": since, "from": _origin(known), "provenance": known}
+    return {"agent": agent, "version": number, "since": since, "from": _origin(known), "pinned": pins.pinned(folder, agent) is not None, "provenance": known}
 
 
 def _origin(known: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from stream.cycles.machine import Bench
 from stream.cycles.states import Standing
 from stream.errors import CycleError
 from stream.learning.evolving import live
+from stream.learning.evolving.pins import why_pinned
 from stream.records import Adapter, AgentConfig, Override
 from stream.topics import ADAPTERS, AGENT_CONFIGS, OVERRIDES
 
@@ -63,7 +64,9 @@ def finish(bench: Bench, candidate: Candidate) -> str:
 
 
 def outdated(bench: Bench, candidate: Candidate) -> str:
-    """Say why a candidate is no longer what it was staged as: a change of what has changed since; empty where it is."""
+    """Say why a candidate must not become live: what it changes has changed since it was staged, or is pinned; empty where it may."""
+    if candidate.kind == "config" and (why := why_pinned(bench.plan.config_dir, candidate.subject)):
+        return why
     if candidate.kind != "config" or live.digest(live.read(bench.plan.config_dir, candidate.subject)) == candidate.detail["before"]:
         return ""
     return f"the live configuration of {candidate.subject} has changed since this was staged, so that it would undo that; the next cycle starts from what is live now"

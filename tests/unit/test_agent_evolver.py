@@ -238,7 +238,7 @@ def test_crash_while_writing_leaves_what_was_live(evolver: AgentConfigEvolver, m
         def move(self: Path, target: Path, moves: Any = moves, stops_at: int = stops_at, real: Any = Path.replace) -> Path:
             if next(moves) == stops_at:
                 raise OSError("no more power")
-            return real(self, target)
+            return Path(real(self, target))
 
         with monkeypatch.context() as patched:
             patched.setattr(Path, "replace", move)

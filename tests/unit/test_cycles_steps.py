@@ -21,7 +21,7 @@ from stream.cycles.promoting import carry_out_words, discard
 from stream.cycles.states import Standing, State
 from stream.cycles.steps import STEPS
 from stream.cycles.steps.configs import proposed
-from stream.learning.evolving import live
+from stream.learning.evolving import live, pins
 from stream.learning.evolving.evidence import AgentEvidence
 from stream.learning.gate import Lifetime
 from stream.records import AgentConfig, CycleOrder, CycleRequested, Override, TrainingFinished, TrainingJob
@@ -244,6 +244,24 @@ async def test_configuration_that_cannot_be_read_is_left_alone(deploy: Deploy) -
     assert here.run("c1") is State.COMPLETED
     assert "cannot be read" in here.ledger.detail("c1", State.CONFIGURED)["said"]
     assert here.live() == "[agent\n"
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_pinned_configuration_is_left_alone(deploy: Deploy, is_held: bool) -> None:
+    """A pin keeps a cycle from proposing, and what was held before it from becoming live though a person approves."""
+    here = deploy(promotion="approve", evaluator=EVALUATOR)
+    await here.archive(fill(Log(), 30))
+    here.write(BY_HAND)
+    if is_held:
+        here.run("c1")
+        here.ledger.order(CycleOrder(cycle_id="c1", order="approve", given_at=1.0))
+    pins.pin(here.plan.config_dir, "react", reason="audited", at=1.0)
+    carry_out_words(here.bench) if is_held else here.run("c1")
+
+    assert here.live() == BY_HAND
+    found = here.candidates("c1")
+    assert "audited" in (found["config/react"].detail["why"] if is_held else here.ledger.detail("c1", State.CONFIGURED)["said"])
+    assert is_held or found == {}
 
 
 def test_one_lucky_trace_changes_nothing() -> None:

@@ -13,6 +13,7 @@ from stream.errors import AgentConfigError
 from stream.learning.evolving import live
 from stream.learning.evolving.document import difference, edited, settings_of
 from stream.learning.evolving.evidence import AgentEvidence
+from stream.learning.evolving.pins import why_pinned
 from stream.learning.evolving.suggesting import suggested_tools, suggested_turns
 
 
@@ -28,7 +29,9 @@ def propose_configs(bench: Bench, cycle: Cycle) -> Done:
         except AgentConfigError as exc:
             left.append(str(exc))
             continue
-        if summary:
+        if summary and (why := why_pinned(bench.plan.config_dir, agent)):
+            left.append(why)
+        elif summary:
             candidates.append(_staged(bench, cycle, agent, text=text, before=before, summary=summary, traces=known.traces))
     said = "; ".join([f"{len(candidates)} of {len(named)} configurations would change", *left])
     return Done(State.CONFIGURED, said, {"candidates": candidates})

@@ -162,11 +162,11 @@ def _replace(config_dir: Path, agent: str, text: str, *, version: int, now: str 
     history = config_dir / HISTORY
     history.mkdir(parents=True, exist_ok=True)
     if now is not None:  # 2
-        _write(history / f"{agent}.v{version - 1}.toml", now)
+        write(history / f"{agent}.v{version - 1}.toml", now)
         shutil.copystat(config_dir / f"{agent}.toml", history / f"{agent}.v{version - 1}.toml")
     if provenance:  # 3
-        _write(history / f"{agent}.v{version}.json", json.dumps(provenance, indent=2))
-    _write(config_dir / f"{agent}.toml", text)  # 4
+        write(history / f"{agent}.v{version}.json", json.dumps(provenance, indent=2))
+    write(config_dir / f"{agent}.toml", text)  # 4
 
 
 def _text(path: Path) -> str:
@@ -176,7 +176,7 @@ def _text(path: Path) -> str:
         raise AgentConfigError(f"{path} is not UTF-8 ({exc}), but TOML is; write it anew") from exc
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all, also after the machine has lost its power."""
     draft = path.with_name(f".{path.name}.draft")
     with draft.open("wb") as file:

@@ -11,6 +11,7 @@ from stream.errors import AgentConfigError
 from stream.learning.evolving import live
 from stream.learning.evolving.document import difference, settings_of
 from stream.learning.evolving.evolver import with_values
+from stream.learning.evolving.pins import why_pinned
 
 
 @dataclass(slots=True)
@@ -91,6 +92,8 @@ def _candidate(config_dir: Path, found: dict[str, Any]) -> Candidate:
         now = live.read(config_dir, live.checked(made.agent))
         made.text = with_values(now, made.agent, {"tools": found["recommended_tools"], "max_turns": found["recommended_max_turns"]})
         made.before, made.summary = live.digest(now), difference(settings_of(now, made.agent), settings_of(made.text, made.agent))
+        if why := why_pinned(config_dir, made.agent):
+            made.discard(why)
     except AgentConfigError as exc:
         made.discard(str(exc))
     return made
