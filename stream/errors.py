@@ -83,6 +83,10 @@ class StuckError(EddyError, RuntimeError):
     retriable = True
 
 
+class TraceRefusedError(EddyError, ValueError):
+    """A store was given what it could not give back: a trace that cannot be read, a rating outside of [0, 1]."""
+
+
 class LedgerFormatError(EddyError, RuntimeError):
     """A file that should be the ledger of learning cycles is something else, or of another version."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -35,6 +35,9 @@ STEP_RECORDS = 8 * RECORDS
 VACUUM_PAGES = 1024
 """8 MiB: some 10 ms."""
 _ADD = "INSERT INTO {table} VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+
+
+Connect = Callable[[Path], Awaitable[aiosqlite.Connection]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,14 @@ class Archive:
         self._writing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path, rules: Rules, *, mirror: Mirror | None = None) -> Archive:
+    async def open(cls, path: Path, rules: Rules, *, mirror: Mirror | None = None, connect: Connect = schema.connect_beside) -> Archive:
         """Open the archive for writing, or create it.
 
         Args:
             path: the file; its folder is made.
             rules: how records are read.
             mirror: what keeps the records of other topics; None where nothing is mirrored.
+            connect: opens the database, by default in a thread of its own.
 
         Raises:
             NotOwnedError: another writer has it.
@@ -94,7 +98,7 @@ class Archive:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = schema.WriterLock(path)
         try:
-            archive = cls(path, rules, await schema.open_for_writing(path), lock, mirror)
+            archive = cls(path, rules, await schema.open_for_writing(path, connect), lock, mirror)
             await archive._load()
         except BaseException:
             lock.release()
@@ -189,6 +193,11 @@ class Archive:
         """Go on in a partition that was made anew."""
         position = self.position(partition).in_new_log(first_physical)
         await self._move(position, Counter({"epochs": 1}))
+
+    async def mark(self, name: str, value: int) -> None:
+        """Write a mark of the owner's own beside the archive's."""
+        async with self._transaction():
+            await self._put([], Counter(), {name: value})
 
     async def skip_lost(self, partition: int, *, to_physical: int) -> int:
         """Go on at a physical offset, the records before it having been removed by the broker; returns how many were lost."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -102,13 +103,22 @@ class WriterLock:
         self._file.close()
 
 
-async def open_for_writing(path: Path) -> aiosqlite.Connection:
+async def connect_beside(path: Path) -> aiosqlite.Connection:
+    """Open a file in a thread of its own."""
+    return await aiosqlite.connect(path, isolation_level=None)
+
+
+async def open_for_writing(path: Path, connect: Callable[[Path], Awaitable[aiosqlite.Connection]] = connect_beside) -> aiosqlite.Connection:
     """Open the archive, or create it. The caller holds its `WriterLock`.
+
+    Args:
+        path: of the file.
+        connect: opens it.
 
     Raises:
         ArchiveFormatError: the file is none of ours, or of another version.
     """
-    database = await aiosqlite.connect(path, isolation_level=None)
+    database = await connect(path)
     try:
         for pragma in _pragmas():
             await database.execute(f"PRAGMA {pragma}")

@@ -23,6 +23,7 @@ from stream.learning.orchestrating import LearningOrchestrator
 from stream.learning.registry import LearningRegistry, ModelRegistry, ModelSpec, RegistryBase, RouterPolicyRegistry
 from stream.learning.reward import HeuristicRewardFunction
 from stream.learning.trace import StepType, Trace, TraceStep
+from stream.learning.trace_store import TraceStore
 from stream.reading.complexity import (
     ComplexityResult,
     adjust_tokens_for_model,
@@ -71,6 +72,7 @@ __all__ = [
     "Trace",
     "TraceAnalyzer",
     "TraceStep",
+    "TraceStore",
     "TraceSummary",
     "adjust_tokens_for_model",
     "build_routing_context",
