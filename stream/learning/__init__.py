@@ -16,7 +16,7 @@ from stream.learning.contracts import (
     RouterPolicy,
     RoutingContext,
 )
-from stream.learning.evolving import AgentConfigEvolver, Suggestion
+from stream.learning.evolving import AgentConfigEvolver, Suggestion, TrainingDataMiner
 from stream.learning.heuristic_router import CapacityRouter, HeuristicRouter
 from stream.learning.learned_router import LearnedRouterPolicy
 from stream.learning.orchestrating import LearningOrchestrator
@@ -74,6 +74,7 @@ __all__ = [
     "TraceStep",
     "TraceStore",
     "TraceSummary",
+    "TrainingDataMiner",
     "adjust_tokens_for_model",
     "build_routing_context",
     "classify_query",

@@ -41,7 +41,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def make(folder: Path) -> Make:
     def made(*traces: Trace, **given: Any) -> LearningOrchestrator:
-        return LearningOrchestrator(**{"trace_store": Store(*(traces or (trace(),))), "config_dir": folder} | given)
+        defaults: dict[str, Any] = {"trace_store": Store(*(traces or (trace(),))), "config_dir": folder}
+        return LearningOrchestrator(**defaults | given)
 
     return made
 
@@ -133,6 +134,12 @@ def test_evaluator_without_a_parameter_finds_the_folder(make: Make) -> None:
     orchestrator = make(eval_fn=evaluate)
     orchestrator.run()
     assert (seen, orchestrator.staged) == ([[], ["a.toml"]], None)
+
+
+def test_evaluator_with_values_of_its_own_is_called_with_nothing(make: Make) -> None:
+    """As the seed calls it, also where a default argument carries its state."""
+    scores = [0.5, 0.7]
+    assert make(eval_fn=lambda left=scores: left.pop(0)).run()["post_score"] == 0.7
 
 
 def test_candidates_stand_each_for_itself(make: Make, folder: Path) -> None:

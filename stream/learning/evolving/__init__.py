@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from stream.learning.evolving.evolver import AgentConfigEvolver, Suggestion
+from stream.learning.evolving.mining import TrainingDataMiner
 
-__all__ = ["AgentConfigEvolver", "Suggestion"]
+__all__ = ["AgentConfigEvolver", "Suggestion", "TrainingDataMiner"]

@@ -29,7 +29,7 @@ class Listing:
             self._listed[key] = self._within(**asked) or list(self._store.list_traces(**asked))
         return self._listed[key]
 
-    def _within(self, *, limit: int, agent: str | None = None) -> list[Trace]:
+    def _within(self, *, limit: int, agent: str | None = None, **bounds: Any) -> list[Trace]:
         """Take an agent's traces out of those of all, where all are listed."""
         everybody = self._listed.get((("limit", limit),), [])
-        return [trace for trace in everybody if trace.agent == agent] if agent is not None and len(everybody) < limit else []
+        return [trace for trace in everybody if trace.agent == agent] if agent is not None and not bounds and len(everybody) < limit else []

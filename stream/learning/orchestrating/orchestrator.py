@@ -128,15 +128,17 @@ class LearningOrchestrator:
         return [each for each in self._evolver.analyze(agent=winner) if each.get("query_class") in classes]
 
     def _train(self, pairs: list[dict[str, Any]]) -> Result | None:
-        """Train an adapter, where one is asked for and there is enough to train it on; what fails is told, and the cycle goes on."""
-        if self._lora_config is None or len(pairs) < self._min_sft_pairs:
-            return None
+        """Train an adapter, where one is asked for and there is enough to train it on."""
+        return None if self._lora_config is None or len(pairs) < self._min_sft_pairs else self._try_lora_training(pairs)
+
+    def _try_lora_training(self, sft_pairs: list[dict[str, Any]]) -> Result:
+        """Train an adapter; what fails is told, and the cycle goes on."""
         training = import_module("stream.training")  # by name: the learning core itself needs no torch
         if not training.HAS_TORCH:
             return {"status": "skipped", "reason": "torch not available"}
         named = {"model_name": self._model_name} if self._model_name else {}
         try:
-            return dict(training.LoRATrainer(self._lora_config, **named).train(pairs))
+            return dict(training.LoRATrainer(self._lora_config, **named).train(sft_pairs))
         except Exception as exc:  # a training that fails in whatever way is no reason to lose the rest of the cycle
             return {"status": "error", "reason": str(exc)}
 

@@ -87,12 +87,20 @@ class Trial:
 
 
 def takes_folder(eval_fn: Callable[..., Any]) -> bool:
-    """Whether a function has a parameter for the folder; one that takes anything at all, as a mock does, is the seed's, which takes nothing."""
+    """Whether a function has a parameter for the folder: one that must be given, or that is None when it is not.
+
+    One that takes anything at all, as a mock does, or whose parameter carries a value of its own, is the seed's, which is called with nothing.
+
+    Example:
+        >>> takes_folder(lambda folder: 1.0), takes_folder(lambda folder=None: 1.0), takes_folder(lambda scores=(1.0,): scores[0])
+        (True, True, False)
+    """
     try:
         parameters = inspect.signature(eval_fn).parameters.values()
     except (TypeError, ValueError):  # a builtin that does not tell
         return False
-    return any(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
+    positional = (each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD))
+    return any(each.default is each.empty or each.default is None for each in positional)
 
 
 def read(found: Any) -> Scores:
