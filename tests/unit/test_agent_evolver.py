@@ -126,6 +126,22 @@ def test_what_a_person_wrote_survives(evolver: AgentConfigEvolver, tmp_path: Pat
     assert (tmp_path / "configs/react.toml").read_text() == written.replace('["web"]', '["sql"]')
 
 
+@pytest.mark.parametrize(
+    ("tools", "written"),
+    [
+        (["sql", "calc"], '\n  "sql", # good\n  # the rest\n  "calc",\n'),
+        (["web", "sql", "calc", "new"], '\n  "web", # slow\n  "sql", # good\n  # the rest\n  "calc",\n  "new",\n'),
+        (["calc", "sql"], '"calc", "sql"'),
+        ([], None),
+    ],
+)
+def test_comments_beside_tools_that_stay_in_their_order_survive(evolver: AgentConfigEvolver, tmp_path: Path, tools: list[str], written: str | None) -> None:
+    (tmp_path / "configs/react.toml").write_text('[agent]\nname = "react"\ntools = [\n  "web", # slow\n  "sql", # good\n  # the rest\n  "calc",\n]  # end\n')
+    path = evolver.write_config("react", tools=tools)
+    assert tomllib.loads(path.read_text())["agent"]["tools"] == tools
+    assert written is None or path.read_text() == f'[agent]\nname = "react"\ntools = [{written}]  # end\n'
+
+
 @pytest.mark.parametrize("prompt", ["two\nlines", 'say "hi" \\ bye', "bell \x07 nul \x00", "é 漢 🙂", "'''\"\"\"", "\r\n\ttab"])
 def test_values_that_need_escapes_are_read_back(evolver: AgentConfigEvolver, prompt: str) -> None:
     """W-37: a newline in the seed's prompt makes a file that no TOML reader reads."""

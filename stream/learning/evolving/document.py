@@ -8,6 +8,7 @@ from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Array
 
 from stream.errors import AgentConfigError
 
@@ -41,7 +42,7 @@ def edited(text: str | None, agent: str, values: Mapping[str, Any]) -> str:
     changed = {key: value for key, value in ({"name": table.get("name", agent)} | dict(values)).items() if key not in table or table[key] != value}
     try:
         for key, value in changed.items():
-            table[key] = value
+            _put(table, key, value)
         return _checked(tomlkit.dumps(document), changed) if changed else text or ""
     except (TOMLKitError, tomllib.TOMLDecodeError, ValueError, TypeError) as exc:
         raise AgentConfigError(f"the configuration of {agent} cannot have {changed} ({exc}), but its values must be ones that TOML knows; correct them") from exc
@@ -56,6 +57,23 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """
     changed = [key for key in after if key != "name" and before.get(key) != after[key]]
     return "; ".join(f"{key} {before.get(key, 'unset')} {'become' if key == 'tools' else 'becomes'} {after[key]}" for key in changed)
+
+
+def _put(table: Any, key: str, value: Any) -> None:
+    """Set a value; of a list whose items stay in their order only those are touched that come or go, so that comments beside the others stay."""
+    now = table.get(key)
+    if not isinstance(now, Array) or not isinstance(value, list):
+        table[key] = value
+        return
+    left = [item for item in now if item in value]
+    if value[: len(left)] != left:
+        table[key] = value
+        return
+    for place in reversed(range(len(now))):
+        if now[place] not in value:
+            del now[place]
+    for item in value[len(left) :]:
+        now.append(item)
 
 
 def _parsed(text: str | None, agent: str) -> tomlkit.TOMLDocument:
