@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from stream.cli import checking, configs, cycles, dead_letters, exporting, learning, overriding, processes, publishing, reporting, routes
+from stream.cli import adapters, checking, configs, cycles, dead_letters, exporting, learning, overriding, processes, publishing, reporting, routes, training
 from stream.cli.common import report
 from stream.errors import EddyError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich takes half a second to import
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, publishing, routes, reporting, overriding, dead_letters, learning, exporting, cycles, configs, checking):
+for group in (processes, publishing, routes, reporting, overriding, dead_letters, learning, exporting, cycles, configs, training, adapters, checking):
     group.register(app)
 
 

@@ -130,7 +130,7 @@ def read(path: Path) -> Adapter:
         raise TrainingCheckpointError(f"{path} cannot be read as an adapter ({exc}), but it has {CARD} and {WEIGHTS}; train it again or fetch it whole") from exc
     if not isinstance(card, dict) or card.get("weights_sha256") != digest:
         raise TrainingCheckpointError(f"the weights in {path} have SHA-256 {digest}, but its card says another; fetch it whole")
-    return Adapter(str(card["name"]), path, card)
+    return Adapter(str(card.get("name", path.name)), path, card)
 
 
 def libraries() -> dict[str, str]:
