@@ -42,9 +42,15 @@ def train(
         require("matplotlib", purpose="--plot", extra="matplotlib")
     config = LoRATrainingConfig(output_dir=str(output), target_modules="all-linear", learning_rate=2e-4, max_steps=max_steps)
     pairs, measured = read_lines(data), read_lines(held_out) if held_out else None
-    trainer, seen = LoRATrainer(config, model_name=model, device=device), list[Any]()
+    trainer = LoRATrainer(config, model_name=model, device=device)
+    seen: list[Progress] = []
     with _bar(quiet=as_json) as show:
-        result = trainer.train(pairs, held_out=measured, on_progress=lambda progress: (seen.append(progress), show(progress))[1])
+
+        def follow(progress: Progress) -> None:
+            seen.append(progress)
+            show(progress)
+
+        result = trainer.train(pairs, held_out=measured, on_progress=follow)
     told: dict[str, Any] = {name: result[name] for name in _TOLD if name in result}
     if "adapter_path" in result and (plot or is_installed("matplotlib")):
         told["plot"] = str(draw_losses(seen, plot or output / f"{Path(result['adapter_path']).name}.loss.png"))
