@@ -69,7 +69,7 @@ class Jobs:
 def _renew(standing: Standing, entry: TrainingClaim | TrainingProgress, at_ms: float) -> None:
     """The first claim wins until its lease ends. Progress renews it, even late, where no other claim came before."""
     if isinstance(entry, TrainingClaim):
-        if not 0 < entry.lease_s or (entry.trainer != standing.trainer and at_ms < standing.until_ms):
+        if not entry.lease_s > 0 or (entry.trainer != standing.trainer and at_ms < standing.until_ms):
             return
         standing.trainer, standing.lease_s = entry.trainer, min(entry.lease_s, LONGEST_LEASE_S)
     elif entry.trainer != standing.trainer:
