@@ -1,3 +1,3 @@
 """What happens to records, in the order in which they travel; each module registers one agent on the app."""
 
-MODULES = ("observe", "update_routing")
+MODULES = ("observe", "update_routing", "fire_cycles")

@@ -29,7 +29,7 @@ class RoutingOffice:
 
     def revoked(self) -> None:
         """End the term."""
-        self.term = None
+        self.term = self._app.routing_term = None
         metrics.ROUTING_OWNER.set(0)
 
     async def recovered(self, assigned: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
@@ -40,7 +40,7 @@ class RoutingOffice:
             return {}
         app, state = self._app, self._app.routing_ledger.recover()
         views = await look(app.settings.client_options, dict.fromkeys(places, 0))
-        self.term = RoutingTerm(
+        self.term = app.routing_term = RoutingTerm(
             RoutingDesk(settings=RoutingSettings.of(app.settings), fold=app.spec.id, state=state),
             statistics=app.new_class_statistics(),
             ledger=app.routing_ledger,

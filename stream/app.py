@@ -25,7 +25,7 @@ from stream.health import HealthServer
 from stream.process import tune
 from stream.provision import provision, worker_changelogs
 from stream.settings import Settings
-from stream.topics import ENVELOPE_BYTES, OVERRIDES, ROUTING, STATE_BYTES, STATISTICS, TRACES, Topic
+from stream.topics import CYCLES, ENVELOPE_BYTES, OVERRIDES, ROUTING, STATE_BYTES, STATISTICS, TRACES, Topic
 from stream.transport.chunks import ChunkSchema
 from stream.transport.consumer import install
 from stream.transport.recovery import read_again
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from stream.tables.checkpoints import Checkpoints
     from stream.tables.class_statistics import ClassStatistics
     from stream.tables.routing_state import RoutingLedger
+    from stream.worker.routing_term import RoutingTerm
 
 REQUEST_TIMEOUT_S = 30.0
 """Faust's default for the producer is 1200 s: an unanswered checkpoint would hold a partition for twenty minutes."""
@@ -53,7 +54,7 @@ EMBEDDED_CLUSTER_ID = "eddy"
 HEARTBEAT_INTERVAL_SHARE = 1 / 20
 """Of the session, between two heartbeats. Tansu holds a member's SyncGroup for 0.8 of the session, and its first heartbeat has to
 come before the rest of it has passed."""
-SOURCES = frozenset(topic.name for topic in (TRACES, STATISTICS, OVERRIDES, ROUTING))
+SOURCES = frozenset(topic.name for topic in (TRACES, STATISTICS, OVERRIDES, ROUTING, CYCLES))
 """The topics that come in chunks; all others that Faust reads are changelogs."""
 
 logger = logging.getLogger("eddy.worker")
@@ -83,6 +84,8 @@ class WorkerApp(faust.App):
     checkpoints: Checkpoints
     new_class_statistics: Callable[[], ClassStatistics]
     routing_ledger: RoutingLedger
+    routing_term: RoutingTerm | None = None
+    """In which this worker decides the routing, while it does."""
     health: HealthServer | None = None
 
     def prepare(self, settings: Settings) -> None:

@@ -126,6 +126,16 @@ class Settings(BaseSettings):
     """Least time between two publications of one class."""
 
     # Learning cycles.
+    cycle_after_traces: int = Field(default=0, ge=0)
+    """New traces since the last cycle after which the next one fires; 0: never by that, as for the three below."""
+    cycle_after_rated: int = Field(default=0, ge=0)
+    """The same, of traces with a score."""
+    cycle_after_drop: float = Field(default=0.0, ge=0, le=1)
+    """Fall of the mean score, confirmed by a test, after which one fires."""
+    cycle_every_s: float = Field(default=0.0, ge=0)
+    """Log time after which one fires if anything is new."""
+    cycle_cooldown_s: float = Field(default=3_600.0, ge=0)
+    """Log time between two cycles that fire by themselves, at least."""
     config_dir: Path | None = None
     """Where the agents' live configuration is; `agent_configs` in the data folder when not given."""
     evaluator: str = ""

@@ -20,6 +20,7 @@ from stream.routing.registry import policy_named
 from stream.routing.settings import RoutingSettings
 from stream.routing.state import RoutingState
 from stream.routing.treasury import Treasury
+from stream.routing.weighing import Bucket, Sums
 
 CLASSES_PER_CALL = 32
 """Classes decided at one call: some 30 ms of work at 71 arms each, so that an event loop stays responsive."""
@@ -110,6 +111,17 @@ class RoutingDesk:
         self._greatest_epoch = state.epoch
         self._model = ContextualModel()
         self._treasury = Treasury(settings, self._book, state.prices)
+
+    # ---- what all classes come to
+
+    @property
+    def log_time_ms(self) -> int:
+        """The greatest log time that any partition has reported."""
+        return self._book.log_time_ms
+
+    def totals(self) -> dict[Bucket, Sums]:
+        """The sums of all classes and arms together, by bucket of time."""
+        return self._book.totals()
 
     # ---- the owner's epoch
 

@@ -14,9 +14,10 @@ from stream.routing.quadrature import best_probabilities
 MAILLARD, INVERSE_GAP, THOMPSON = "maillard", "inverse_gap", "thompson"
 SAMPLERS = (MAILLARD, INVERSE_GAP, THOMPSON)
 """The default first."""
-GREED = 10.0
-"""Times that evidence counts in Maillard sampling. With 1, as published, half of what a pass over InterCode SQL loses is lost in trying (.646
-of .745); with 20 and more an arm of three unlucky draws is given up for good (RouteLLM MMLU, one seed in six). docs/LOG.md has the figures."""
+GREED = 7.0
+"""Times that evidence counts in Maillard sampling, times the root of the number of arms: the more there are, the more trying all of them
+costs. With 1, as published, most of what a pass over InterCode SQL's twelve arms loses is lost in trying (.646 of .745, .709 with 25); with 20
+for two arms, one of three unlucky draws is given up for good (RouteLLM MMLU, one seed in six). docs/LOG.md has the figures."""
 
 
 def divide(sampler: str, nets: Sequence[float], deviations: Sequence[float], sharpness: float) -> list[float]:
@@ -34,20 +35,20 @@ def divide(sampler: str, nets: Sequence[float], deviations: Sequence[float], sha
 
 
 def maillard(nets: Sequence[float], deviations: Sequence[float]) -> list[float]:
-    """Draw an arm the less often, the more deviations of its own it is behind: exp(-`GREED` · gap² / 2 deviation²), in shares.
+    """Draw an arm the less often, the more deviations of its own it is behind: exp(-g · gap² / 2 deviation²), in shares, with g = `GREED` · √arms.
 
     What is little known is not given up, however much is known of the others, and arms that are as good as the best cost nothing.
 
     Source: O.-A. Maillard, Apprentissage séquentiel, 2013, chapter 3; J. Bian and K.-S. Jun, Maillard sampling: Boltzmann exploration done
-    optimally, AISTATS 2022. Departure: evidence counts `GREED` times, since horizons are short.
+    optimally, AISTATS 2022. Departure: evidence counts g times, since horizons are short.
 
     Example:
-        A gap of .1 at a deviation of .1 is exp(-5) of the best arm's share.
-        >>> [round(share, 6) for share in maillard([0.5, 0.4], [0.02, 0.1])]
-        [0.993307, 0.006693]
+        Of four arms, a gap of .1 at a deviation of .1 is exp(-7) of the best one's share.
+        >>> [round(share, 5) for share in maillard([0.5, 0.4, -9.0, -9.0], [0.02, 0.1, 0.1, 0.1])]
+        [0.99909, 0.00091, 0.0, 0.0]
     """
-    greatest = max(nets)
-    weights = [math.exp(-0.5 * GREED * ((greatest - net) / deviation) ** 2) for net, deviation in zip(nets, deviations, strict=True)]
+    greatest, greed = max(nets), GREED * math.sqrt(len(nets))
+    weights = [math.exp(-0.5 * greed * ((greatest - net) / deviation) ** 2) for net, deviation in zip(nets, deviations, strict=True)]
     total = math.fsum(weights)
     return [weight / total for weight in weights]
 

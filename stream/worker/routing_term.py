@@ -119,6 +119,10 @@ class RoutingTerm:
             await self._repair(now_s)
             await self._keep(now_s)
 
+    def is_ready(self, now_s: float) -> bool:
+        """Whether its three topics were read to their ends, and what it makes of them may be published."""
+        return self._has_read_all(now_s) and self._may_write()
+
     def _may_publish(self, now_s: float) -> bool:
         return not self._busy.locked() and self._has_read_all(now_s) and self._may_write()
 

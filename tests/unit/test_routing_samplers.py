@@ -20,12 +20,12 @@ def test_inverse_gap_gives_equal_arms_equal_shares_and_worse_ones_less_the_more_
 
 
 def test_maillard_does_not_give_up_an_arm_of_which_little_is_known() -> None:
-    """The same gap of .1: half a deviation of the one arm is exp(-10 / 8) of the best one's share, ten of the other's nothing."""
-    best, unknown, known = maillard([0.6, 0.5, 0.5], [0.01, 0.2, 0.01])
+    """The same gap of .1, of four arms: half a deviation of the one is exp(-14 / 8) of the best one's share, ten of the others' nothing."""
+    best, unknown, *known = maillard([0.6, 0.5, 0.5, 0.5], [0.01, 0.2, 0.01, 0.01])
 
-    assert GREED == 10.0
-    assert unknown / best == pytest.approx(math.exp(-1.25))
-    assert known < 1e-200
+    assert GREED == 7.0
+    assert unknown / best == pytest.approx(math.exp(-1.75))
+    assert max(known) < 1e-200
 
 
 def test_thompson_gives_the_chance_of_being_the_best() -> None:
