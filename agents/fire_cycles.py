@@ -76,8 +76,8 @@ class FiringOffice:
         term = self._app.routing_term
         if self.asked is None or self._unread_to or term is None or not term.is_ready(now_s):
             return
-        log_time_s = term.desk.log_time_ms / 1000
-        asked = request(term.desk.totals(), log_time_s=log_time_s, last_s=min(self._last_s, log_time_s), thresholds=self._thresholds)
+        log_time_s = term.desk.book.log_time_ms / 1000
+        asked = request(term.desk.book.totals(), log_time_s=log_time_s, last_s=min(self._last_s, log_time_s), thresholds=self._thresholds)
         if asked is not None and asked.cycle_id not in self.asked:
             self.asked.add(asked.cycle_id)
             logger.info("a learning cycle is asked for: %s", asked.cycle_id)

@@ -20,7 +20,6 @@ from stream.routing.registry import policy_named
 from stream.routing.settings import RoutingSettings
 from stream.routing.state import RoutingState
 from stream.routing.treasury import Treasury
-from stream.routing.weighing import Bucket, Sums
 
 CLASSES_PER_CALL = 32
 """Classes decided at one call: some 30 ms of work at 71 arms each, so that an event loop stays responsive."""
@@ -92,6 +91,9 @@ class RoutingDesk:
         3. go on reading, and every few milliseconds publish what `due` returns and tombstone what `retired` returns;
         4. when `superseded_by` is not None, stop: a newer owner writes.
 
+    Attributes:
+        book: the evidence that it decides by.
+
     Raises:
         SettingsError: there is no policy of the name that the settings give.
     """
@@ -100,7 +102,7 @@ class RoutingDesk:
         policy_named(settings.policy)
         self._settings, self._fold = settings, fold
         self._state = msgspec.structs.replace(state, fold=fold)
-        self._book = Book(settings, fold)
+        self.book = Book(settings, fold)
         self._overrides = Overrides(settings.arm_fields, settings.pool_of)
         self._places: dict[str, Place] = {ANY_CLASS: Place()}
         self._stirred = {ANY_CLASS}
@@ -110,18 +112,7 @@ class RoutingDesk:
         self._gone: set[str] = set()
         self._greatest_epoch = state.epoch
         self._model = ContextualModel()
-        self._treasury = Treasury(settings, self._book, state.prices)
-
-    # ---- what all classes come to
-
-    @property
-    def log_time_ms(self) -> int:
-        """The greatest log time that any partition has reported."""
-        return self._book.log_time_ms
-
-    def totals(self) -> dict[Bucket, Sums]:
-        """The sums of all classes and arms together, by bucket of time."""
-        return self._book.totals()
+        self._treasury = Treasury(settings, self.book, state.prices)
 
     # ---- the owner's epoch
 
@@ -152,7 +143,7 @@ class RoutingDesk:
 
     def learn(self, statistics: PartitionStatistics) -> None:
         """Take a partition's running total; of one fold, partition and class the highest offset wins, another fold's is ignored."""
-        if self._book.learn(statistics):
+        if self.book.learn(statistics):
             self._treasury.take_note(statistics.query_class)
             self._touch(statistics.query_class)
 
@@ -160,7 +151,7 @@ class RoutingDesk:
         """Take a tombstone of `eddy.statistics`, by its key `fold/partition/query class`."""
         fold, _, rest = key.partition("/")
         partition, _, query_class = rest.partition("/")
-        if partition.isdecimal() and self._book.forget(query_class, int(partition), fold):
+        if partition.isdecimal() and self.book.forget(query_class, int(partition), fold):
             self._touch(query_class)
 
     def override(self, key: str, override: Override | None) -> None:
@@ -220,7 +211,7 @@ class RoutingDesk:
 
         `due` does it by itself. A new owner learns tens of thousands of totals, which no event loop may be held for.
         """
-        return self._book.catch_up(MERGED_PER_CALL)
+        return self.book.catch_up(MERGED_PER_CALL)
 
     def due(self, now_s: float, *, limit: int = CLASSES_PER_CALL) -> list[RoutingUpdate]:
         """Decide anew where something changed, and return the updates to publish.
@@ -251,10 +242,10 @@ class RoutingDesk:
             self._looked_s, names = now_s, self._places.keys()
             if now_s - self._refreshed_s >= POOL_INTERVAL_S:
                 self._refreshed_s = now_s
-                self._book.refresh()
+                self.book.refresh()
         pace, pooled = self._pace(""), self._pace(ANY_CLASS)
         for name in names:
-            if self._places[name].is_due(now_s, pooled if self._is_pool(name) else pace, self._book.version_of_pool(name)):
+            if self._places[name].is_due(now_s, pooled if self._is_pool(name) else pace, self.book.version_of_pool(name)):
                 yield name
 
     def _pace(self, name: str) -> Pace:
@@ -266,8 +257,8 @@ class RoutingDesk:
 
     def _reconsider(self, name: str, now_s: float) -> RoutingUpdate | None:
         """Decide for one class, and publish where that is worth it."""
-        place, evidence = self._places[name], self._book.evidence(name)
-        place.considered_s, place.has_changed, place.pool_version = now_s, False, self._book.version_of_pool(name)
+        place, evidence = self._places[name], self.book.evidence(name)
+        place.considered_s, place.has_changed, place.pool_version = now_s, False, self.book.version_of_pool(name)
         self._stirred.discard(name)
         if not self._is_alive(evidence):
             place.published_s = now_s
@@ -324,7 +315,7 @@ class RoutingDesk:
             self._places.pop(name, None)
             self._treasury.forget(name)
             self._stirred.discard(name)
-            self._book.drop(name)
+            self.book.drop(name)
         found = sorted(gone & self._on_topic)
         self._on_topic -= gone
         return found
@@ -333,7 +324,7 @@ class RoutingDesk:
 
     def explain(self, query_class: str) -> Explanation:
         """Say why a class is routed as it is, from the evidence as it stands now."""
-        evidence, frozen = self._book.evidence(query_class), self._frozen(query_class)
+        evidence, frozen = self.book.evidence(query_class), self._frozen(query_class)
         version, prices = self._state.version, self._treasury.of(query_class)
         update = decide(evidence, settings=self._settings, overrides=self._overrides, frozen=frozen, fold=self._fold, version=version, prices=prices)
         return explain(update, evidence, settings=self._settings, overrides=self._overrides)

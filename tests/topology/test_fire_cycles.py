@@ -21,8 +21,8 @@ def office(worker: Worker, *, unread_to: int = 0) -> FiringOffice:
     found: FiringOffice = next(owner for owner in worker.app.owners if isinstance(owner, FiringOffice))
     sums = list(identity())
     sums[Sum.COUNT] = 50
-    desk = SimpleNamespace(log_time_ms=NOW_S * 1000, totals=lambda: {(60, NOW_S - 120, 1): tuple(sums)})
-    worker.app.routing_term = SimpleNamespace(desk=desk, is_ready=lambda _: True)  # type: ignore[assignment]
+    book = SimpleNamespace(log_time_ms=NOW_S * 1000, totals=lambda: {(60, NOW_S - 120, 1): tuple(sums)})
+    worker.app.routing_term = SimpleNamespace(desk=SimpleNamespace(book=book), is_ready=lambda _: True)  # type: ignore[assignment]
     found.asked, found._unread_to = set(), unread_to
     return found
 
