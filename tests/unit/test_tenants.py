@@ -226,7 +226,7 @@ def test_tenant_leaves_the_desk_with_its_last_class() -> None:
     routing.due(2.0)
 
     assert routing.retired() == ["acme|*", "acme|code"]
-    assert not routing._book._pools
+    assert not routing.book._pools
 
 
 # ---- the router
