@@ -48,7 +48,7 @@ def select_contextual_us_median(settings: Settings) -> float:
     for name in names:
         router.snapshot.apply(name.encode(), msgspec.json.encode(_refinable(_update(name))))
     draw = random.Random(1).gauss
-    weights = {f"model-{number}": tuple(draw(0.0, 0.02) for _ in range(DIMENSION)) for number in range(ARMS)}
+    weights = {f"model-{number}": tuple(draw(0.0, 0.02) for _ in range(DIMENSION + 1)) for number in range(ARMS)}
     parameters = ContextualModel(weights=weights, traces=1_000, trust=1.0).parameters((1, 1))
     router.snapshot.apply(parameters.key.encode(), msgspec.json.encode(parameters))
     if len({router.select(query, query_class=names[0]).propensity for query in QUERIES for _ in range(50)}) <= ARMS:
@@ -57,8 +57,8 @@ def select_contextual_us_median(settings: Settings) -> float:
 
 
 def _refinable(update: RoutingUpdate) -> RoutingUpdate:
-    arms = tuple(msgspec.structs.replace(arm, score=0.5 + 0.02 * number, floor=0.01) for number, arm in enumerate(update.arms))
-    return msgspec.structs.replace(update, policy="contextual", arms=arms, sharpness=100.0)
+    arms = tuple(msgspec.structs.replace(arm, score=0.5 + 0.02 * number, level=0.5 + 0.02 * number, deviation=0.05, floor=0.01) for number, arm in enumerate(update.arms))
+    return msgspec.structs.replace(update, policy="contextual", arms=arms, sampler="maillard")
 
 
 def _update(query_class: str) -> RoutingUpdate:
