@@ -26,5 +26,5 @@ def refined(table: RoutingTable, lottery: Lottery, model: ContextualModel | None
     """
     if model is None or not model.weights or not lottery.ids or not table.basis.arms.keys() >= lottery.share_of.keys():
         return lottery
-    shares = table.basis.among(lottery.ids).shares(model.advantages(features(query)))
+    shares = table.basis.among(lottery.ids).shares(model.advantages(features(query), lottery.ids))
     return Lottery(ids=lottery.ids, arms=lottery.arms, shares=tuple(shares), cumulative=tuple(accumulate(shares)))

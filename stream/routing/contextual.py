@@ -6,7 +6,7 @@ It is fitted by `stream.routing.contextual_fit` and used by `stream.routing.refi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import mul
 
 import msgspec
@@ -36,9 +36,17 @@ class ContextualModel(msgspec.Struct, frozen=True, kw_only=True):
     trust: float = 0.0
     sample: tuple[dict[str, float], ...] = ()
 
-    def advantages(self, x: Sequence[float]) -> dict[str, float]:
-        """How much better each arm is for a request of these features than its mean says, in log odds."""
-        return {arm_id: weights[-1] + sum(map(mul, x, weights)) for arm_id, weights in self.weights.items()}
+    def advantages(self, x: Sequence[float], among: Collection[str] | None = None) -> dict[str, float]:
+        """How much better each arm is for a request of these features than its mean says, in log odds.
+
+        Args:
+            x: features.
+            among: ids of the arms that are asked about; what is common to all stands for those that the model does not know. None for all.
+        """
+        wanted = self.weights if among is None else [arm_id for arm_id in among if arm_id in self.weights]
+        if among is not None and len(wanted) < len(among) and COMMON in self.weights:
+            wanted = [*wanted, COMMON]
+        return {arm_id: _moved(self.weights[arm_id], x) for arm_id in wanted}
 
     def parameters(self, version: tuple[int, int]) -> PolicyParameters:
         """The record that routers read it from."""
@@ -58,3 +66,8 @@ class ContextualModel(msgspec.Struct, frozen=True, kw_only=True):
         if any(len(weights) != DIMENSION + 1 or not all(map(math.isfinite, weights)) for weights in model.weights.values()):
             raise ValueError(f"a contextual model has weights that are not {DIMENSION + 1} finite numbers, but its feature hash says so; wait for the next one")
         return model
+
+
+def _moved(weights: Sequence[float], x: Sequence[float]) -> float:
+    moved: float = weights[-1] + sum(map(mul, x, weights))
+    return moved
