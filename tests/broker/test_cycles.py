@@ -32,6 +32,8 @@ TRACES_MADE = 1_500
 AGENT = "researcher"
 BY_HAND = '# written by hand\n[agent]\nname = "researcher"\ntools = ["browser"]  # until now\nsystem_prompt = "Answer."\n'
 STEPS = ["mined", "checked", "measured", "routed", "configured", "trained", "evaluated", "settled"]
+JOINED_S = 6.0
+"""After which members that came together have joined their group, on the embedded broker too."""
 LAG_S = 0.25
 """Of the learner's event loop, at most: mining alone would block it for longer."""
 
@@ -197,13 +199,23 @@ async def test_learner_that_ends_in_the_middle_of_a_cycle_goes_on_with_it(settin
 
 
 async def test_of_two_learners_one_has_the_cycles(settings: Settings, tmp_path: Path) -> None:
-    """Each has a data folder, and so a ledger, of its own: the group gives the topic to one, and the other does nothing of it."""
+    """Each has a data folder, and so a ledger, of its own: the group gives the topic to one, and the other does nothing of it.
+
+    Which of them it is shows on the topic alone: there one learner tells of the cycle, and it ends once. Where the topic moves after all while
+    the cycle runs, as it may on a slow machine, that end is an abort.
+    """
     other = settings.model_copy(update={"data_dir": tmp_path / "other"})
     async with learner(settings), learner(other):
+        await asyncio.sleep(JOINED_S)
         await ask(settings, "c1")
-        cycle = await told(settings, "c1", lambda cycle: cycle.status)
+        said: list[dict[str, Any]] = []
+        for _ in range(60):
+            said = [json.loads(value) for _, _, _, value in await read_back(settings, CYCLES.name, 0)]
+            if any(record["type"] == "finished" for record in said):
+                break
+            await asyncio.sleep(0.5)
         await asyncio.sleep(2.0)
-        told_by = {json.loads(value).get("learner") for _, _, _, value in await read_back(settings, CYCLES.name, 0)} - {None}
+        said = [json.loads(value) for _, _, _, value in await read_back(settings, CYCLES.name, 0)]
 
-    assert cycle.status == "completed"
-    assert len(told_by) == 1
+    assert [record["status"] for record in said if record["type"] == "finished"] in (["completed"], ["aborted"])
+    assert len({record["learner"] for record in said if record["type"] == "step"}) == 1
