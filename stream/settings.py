@@ -161,6 +161,10 @@ class Settings(BaseSettings):
 
     # Privacy, archive, embedded broker.
     query_text: Literal["full", "hashed", "none"] = "full"
+    redact: bool = True
+    """Whether secrets and personal data are taken out of what leaves the archive to be trained on."""
+    redact_region: str = Field(default="US", pattern="^([A-Z]{2})?$")
+    """Country whose telephone numbers are known without their country code; empty: of none."""
     archive_max_age_s: float = Field(default=90 * 86_400.0, gt=0)
     archive_max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
     broker_max_bytes: int = Field(default=2_000_000_000, ge=50_000_000)

@@ -34,32 +34,37 @@ def export(
     since: Annotated[str, typer.Option("--since", help="The period, up to now: a number and m, h, d or w; all when left out.")] = "",
     split: Annotated[Literal["train", "tune", "test"] | None, typer.Option("--split", help="Only of this side; no query is on two.")] = None,
     min_quality: Annotated[float, typer.Option("--min-quality", min=0.0, max=1.0, help="Score from which an answer is good.")] = 0.7,
+    redact: Annotated[bool | None, typer.Option("--redact/--no-redact", help="Take secrets and personal data out; as EDDY_REDACT says when left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the best answer to each query, or the best and the worst, for fine-tuning.
 
-    Files load with Hugging Face datasets: load_dataset("json", data_files=…), or "parquet". Nothing is redacted: texts are as agents published them.
+    Files load with Hugging Face datasets: load_dataset("json", data_files=…), or "parquet". Keys, passwords, e-mail addresses, telephone, card and
+    account numbers are replaced by [secret], [email] and so on; names and postal addresses are not known from other words, and stay.
     """
     from stream.archive.reader import ArchiveReader
     from stream.archive.schema import ARCHIVE_FILE
     from stream.cli.evaluating import seconds_of
     from stream.learning.mining.export import Wanted, exported
+    from stream.learning.mining.redaction import Redactor
 
     settings = load_settings()
     path = output or Path(f"eddy-{form}{SUFFIXES[form]}")
     since_ms = int((time.time() - seconds_of(since)) * 1000) if since else 0
     wanted = Wanted(form="preference" if form == "preference" else "chat", agent=agent, query_class=query_class, since_ms=since_ms, split=split, min_quality=min_quality)
+    redactor = Redactor(region=settings.redact_region) if (settings.redact if redact is None else redact) else None
     with ArchiveReader(settings.data_dir / ARCHIVE_FILE) as reader, _progress(quiet=as_json) as seen:
-        rows = exported(reader, wanted, seen)
+        rows = exported(reader, wanted, seen, redactor)
         written = _write_parquet(path, rows) if form == "parquet" else _write_lines(path, rows)
-    _tell(path, written, wanted, as_json=as_json)
+    _tell(path, written, wanted, None if redactor is None else dict(redactor.counts), as_json=as_json)
 
 
-def _tell(path: Path, written: int, wanted: Wanted, *, as_json: bool) -> None:
+def _tell(path: Path, written: int, wanted: Wanted, redacted: dict[str, int] | None, *, as_json: bool) -> None:
     if as_json:
-        print_json({"file": str(path), "rows": written, "format": wanted.form, "split": wanted.split})
+        print_json({"file": str(path), "rows": written, "format": wanted.form, "split": wanted.split, "redacted": redacted})
     elif written:
-        print(f"{written} {'pairs' if wanted.form == 'preference' else 'conversations'} in {path}")
+        taken = "not redacted" if redacted is None else "redacted: " + (", ".join(f"{count} {kind}" for kind, count in sorted(redacted.items())) or "nothing was found")
+        print(f"{written} {'pairs' if wanted.form == 'preference' else 'conversations'} in {path} ({taken})")
     else:
         note(f"nothing was exported: no answer is scored {wanted.min_quality} or better, so {path} is empty; `eddy feedback` rates answers")
 

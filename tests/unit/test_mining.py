@@ -86,7 +86,7 @@ async def test_files_load_with_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyP
     forms: tuple[tuple[Literal["chat", "preference", "parquet"], int], ...] = (("chat", 2), ("preference", 1), ("parquet", 2))
     for form, rows in forms:
         path = tmp_path / f"out.{form}"
-        export(form=form, output=path, agent=None, query_class=None, since="", split=None, min_quality=0.7, as_json=True)
+        export(form=form, output=path, agent=None, query_class=None, since="", split=None, min_quality=0.7, redact=False, as_json=True)
 
         table = parquet.read_table(path) if form == "parquet" else arrow_json.read_json(path)
 
@@ -114,12 +114,12 @@ async def test_command_writes_a_file_whole_or_not_at_all(tmp_path: Path, monkeyp
     await filled(tmp_path, conversation_log())
     monkeypatch.setenv("EDDY_DATA_DIR", str(tmp_path))
 
-    export(form="chat", output=tmp_path / "out.jsonl", agent=None, query_class=None, since="", split=None, min_quality=0.7, as_json=True)
+    export(form="chat", output=tmp_path / "out.jsonl", agent=None, query_class=None, since="", split=None, min_quality=0.7, redact=False, as_json=True)
 
     said = json.loads(capsys.readouterr().out)
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
     assert said["rows"] == len(lines) == 2
     assert {json.loads(line)["trace_id"] for line in lines} == {"better", "tool"}
     assert not list(tmp_path.glob("*.partial"))
-    export(form="chat", output=tmp_path / "none.jsonl", agent=None, query_class=None, since="", split=None, min_quality=1.0, as_json=False)
+    export(form="chat", output=tmp_path / "none.jsonl", agent=None, query_class=None, since="", split=None, min_quality=1.0, redact=False, as_json=False)
     assert "no answer is scored 1.0 or better" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from stream.learning.splits import Split
 
 if TYPE_CHECKING:
     from stream.archive.reader import ArchiveReader
+    from stream.learning.mining.redaction import Redactor
 
 Form = Literal["chat", "preference"]
 
@@ -37,13 +38,18 @@ class Wanted:
     min_quality: float = MIN_QUALITY
 
 
-def exported(reader: ArchiveReader, wanted: Wanted, seen: Callable[[int], None] = lambda _: None) -> Iterator[dict[str, Any]]:
+TEXTS = ("messages", "prompt", "chosen", "rejected")
+"""Where a row holds what was said; the rest names things."""
+
+
+def exported(reader: ArchiveReader, wanted: Wanted, seen: Callable[[int], None] = lambda _: None, redactor: Redactor | None = None) -> Iterator[dict[str, Any]]:
     """Give what is to be written, from two readings of the archive up to where it stands now.
 
     Args:
         reader: of the archive.
         wanted: what.
         seen: told how many answers were read so far, for whoever shows progress.
+        redactor: takes secrets and personal data out of what was said; None leaves it as it was published.
     """
     until = reader.indexed
 
@@ -56,10 +62,16 @@ def exported(reader: ArchiveReader, wanted: Wanted, seen: Callable[[int], None] 
                 yield answer
 
     found = places(read(), min_quality=wanted.min_quality)
-    if wanted.form == "preference":
-        yield from (_preference(better, worse) for better, worse in preferred(read(), found))
-    else:
-        yield from map(_chat, chosen(read(), found))
+    rows = (_preference(better, worse) for better, worse in preferred(read(), found)) if wanted.form == "preference" else map(_chat, chosen(read(), found))
+    yield from rows if redactor is None else _redacted(rows, redactor)
+
+
+def _redacted(rows: Iterator[dict[str, Any]], redactor: Redactor) -> Iterator[dict[str, Any]]:
+    """Redact rows; of a pair that differed only in what is taken out nothing is left to prefer."""
+    for row in rows:
+        clean = row | redactor.sample({name: row[name] for name in TEXTS if name in row})
+        if "chosen" not in clean or clean["chosen"] != clean["rejected"]:
+            yield clean
 
 
 def _chat(answer: Answer) -> dict[str, Any]:
