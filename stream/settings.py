@@ -146,6 +146,12 @@ class Settings(BaseSettings):
     """Share of promotions that may be false, over all cycles."""
     evaluation_samples: int = Field(default=1_000, ge=1)
     """Samples of one evaluation, at most; a candidate that has not proved itself by then is discarded."""
+    canary_share: float = Field(default=0.0, ge=0, le=0.05)
+    """Part of an agent's requests that a changed configuration serves before it goes live; 0: none. EDDY_ARM must name agent and config."""
+    canary_tools: bool = False
+    """Whether that is so for changes of prompts and tools too."""
+    canary_rewards: int = Field(default=1_000, ge=1)
+    """Of a canary, at most; one that has not proved itself by then is discarded."""
     min_improvement: float = Field(default=0.02, ge=0, lt=1)
     """Of a score: what a gate asks of a candidate whose evaluator gives one number."""
     min_quality: float = Field(default=0.7, ge=0, le=1)

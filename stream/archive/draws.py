@@ -159,6 +159,18 @@ class Waiting:
         return None
 
 
+def decision_apart(reader: ArchiveReader, entry: Entry) -> _Said | None:
+    """Find the decision on a trace that travelled by itself: the first one, as in the fold. None where there is none, or the trace has its own."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        if _decode_trace(entry.value or b"").decision is not None:
+            return None
+    for each in reader.about(entry.trace_id or ""):
+        if each.kind is Kind.DECISION:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                return _decode_decision(each.value or b"")
+    return None
+
+
 def draw_of(trace: ArchivedTrace, apart: _Said | None, fields: tuple[str, ...], reward: Reward | None = None) -> LoggedDraw | None:
     """Take the draw out of a trace; None where its arm was not drawn with a known propensity, or its decision does not fit together.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple
@@ -84,6 +84,7 @@ class RoutingTable:
         whole: all arms that can be drawn: those of positive probability that are not withdrawn.
         withdrawn: ids of the arms that must not serve.
         pinned: the arm that an operator's pin gives, else None.
+        canaries: the arms that get a part of others' draws, by their ids.
         basis: what a router that knows more of a request may move: see `stream.client.refining`.
         subsets: the lotteries over candidates that were asked for before; callers ask for the same few again and again.
     """
@@ -93,6 +94,7 @@ class RoutingTable:
     whole: Lottery
     withdrawn: frozenset[str]
     pinned: Arm | None
+    canaries: Mapping[str, ArmRouting]
     basis: Basis
     subsets: dict[tuple[str, ...], Lottery] = field(default_factory=dict, compare=False, repr=False)
 
@@ -103,7 +105,7 @@ class RoutingTable:
         Raises:
             MalformedRecordError: a probability is negative or no number, or a score is none.
         """
-        if faulty := [arm.id for arm in update.arms if not (math.isfinite(arm.probability) and arm.probability >= 0)]:
+        if faulty := [arm.id for arm in update.arms if not (math.isfinite(arm.probability) and arm.probability >= 0 and 0 <= arm.canary_share <= 1)]:
             raise MalformedRecordError("bad_probability", f"class {update.query_class!r}, arms {faulty}")
         basis = Basis.of(update)
         if not all(map(math.isfinite, (*chain.from_iterable(basis.arms.values()), update.sharpness))):
@@ -115,6 +117,7 @@ class RoutingTable:
             whole=Lottery.over(_drawable(update)),
             withdrawn=frozenset(arm.id for arm in update.arms if arm.state == "withdrawn"),
             pinned=_pinned(update),
+            canaries={arm.id: arm for arm in update.arms if arm.canary_of},
         )
 
     def draw(self, u: float, candidates: tuple[str, ...] | None = None) -> Draw | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from stream.cycles import trials
 from stream.cycles.entries import Candidate, Cycle, Message
 from stream.cycles.states import Standing, State, is_transition_valid
 from stream.cycles.tables import open_ledger, scalar, transaction
@@ -92,7 +93,7 @@ class Ledger:
 
     def has_words(self) -> bool:
         """Whether promotions are to be finished, or persons' words on candidates to be carried out."""
-        return bool(scalar(self._database, "SELECT count(*) FROM candidates WHERE standing = 'promoting' OR (standing = 'held' AND word <> '')"))
+        return bool(scalar(self._database, "SELECT count(*) FROM candidates WHERE standing = 'promoting' OR (standing IN ('held', 'canary') AND word <> '')"))
 
     def kept(self, cycle_id: str, state: State) -> Any:
         """Return what a step kept for later ones; None where it has not been done."""
@@ -140,7 +141,7 @@ class Ledger:
             if said.order == "cancel":
                 self._database.execute("UPDATE cycles SET is_cancelled = 1 WHERE cycle_id = ?", (said.cycle_id,))
             else:
-                update = "UPDATE candidates SET word = ? WHERE cycle_id = ? AND standing = 'held' AND (? = '' OR name = ?)"
+                update = "UPDATE candidates SET word = ? WHERE cycle_id = ? AND standing IN ('held', 'canary') AND (? = '' OR name = ?)"
                 self._database.execute(update, (said.order, said.cycle_id, said.candidate, said.candidate))
             return True
 
@@ -198,9 +199,13 @@ class Ledger:
         """Note a candidate, `KIND/SUBJECT`; one that is there already stays as it is."""
         row = (cycle_id, name, name.partition("/")[0], Standing.STAGED, _dump(detail))
         with transaction(self._database):
-            self._database.execute("INSERT OR IGNORE INTO candidates (cycle_id, name, kind, standing, detail) VALUES (?, ?, ?, ?, ?)", row)
+            if self._database.execute("INSERT OR IGNORE INTO candidates (cycle_id, name, kind, standing, detail) VALUES (?, ?, ?, ?, ?)", row).rowcount:
+                for message in trials.messages(row[2], name.partition("/")[2], detail, None, Standing.STAGED, self._clock()):
+                    self._send(message.topic, message.key, message.value)
 
-    def move(self, candidate: Candidate, target: Standing, detail: dict[str, Any] | None = None, *, marks: dict[str, str] | None = None, send: Message | None = None) -> None:
+    def move(
+        self, candidate: Candidate, target: Standing, detail: dict[str, Any] | None = None, *, marks: dict[str, str] | None = None, send: Message | None = None, word: str = ""
+    ) -> None:
         """Note what has become of a candidate, in one transaction.
 
         Args:
@@ -209,6 +214,7 @@ class Ledger:
             detail: added to what is known of it.
             marks: set in the same transaction.
             send: what is to be sent of it; once that is acknowledged the candidate is announced.
+            word: what is to be done with it next, as if a person had said so.
 
         Raises:
             CycleTransitionError: it does not follow where the candidate stands.
@@ -217,10 +223,12 @@ class Ledger:
             now = self.candidate(candidate.id)
             if not is_transition_valid(now.standing, target):
                 raise CycleTransitionError(f"candidate {now.name} of {now.cycle_id} is {now.standing} and was to become {target}, but that does not follow; look at `eddy cycles`")
-            row = (target, _dump(now.detail | (detail or {})), now.id)
-            self._database.execute("UPDATE candidates SET standing = ?, detail = ?, word = '' WHERE id = ?", row)
+            row = (target, _dump(now.detail | (detail or {})), word, now.id)
+            self._database.execute("UPDATE candidates SET standing = ?, detail = ?, word = ? WHERE id = ?", row)
             for name, value in (marks or {}).items():
                 self._put_mark(name, value)
+            for message in trials.messages(now.kind, now.subject, now.detail | (detail or {}), now.standing, target, self._clock()):
+                self._send(message.topic, message.key, message.value)
             if send is not None:
                 self._send(send.topic, send.key, send.value, candidate=now.id)
 

@@ -34,6 +34,9 @@ class Plan:
         level: share of promotions, in (0, 1), that may be false over all cycles.
         max_pairs: samples of an evaluation, beyond which a candidate that has not proved itself is discarded.
         min_improvement: of a candidate's mean score, in [0, 1].
+        canary_share: part of an agent's requests, in [0, .05], that a changed configuration serves before it goes live; 0: none.
+        canary_tools: whether that is so for changes of prompts and tools too.
+        canary_rewards: of a canary, beyond which one that has not proved itself is discarded.
         min_quality: of an answer that is learned from, in [0, 1].
         min_pairs: answers that an adapter is trained on at the least.
         base_model: that adapters are trained for; empty: none are.
@@ -53,6 +56,9 @@ class Plan:
     level: float = 0.05
     max_pairs: int = 1_000
     min_improvement: float = 0.0
+    canary_share: float = 0.0
+    canary_tools: bool = False
+    canary_rewards: int = 1_000
     min_quality: float = 0.7
     min_pairs: int = 200
     base_model: str = ""
@@ -76,6 +82,9 @@ class Plan:
             level=settings.promotion_level,
             max_pairs=settings.evaluation_samples,
             min_improvement=settings.min_improvement,
+            canary_share=settings.canary_share,
+            canary_tools=settings.canary_tools,
+            canary_rewards=settings.canary_rewards,
             min_quality=settings.min_quality,
             min_pairs=settings.train_min_pairs,
             base_model=settings.train_model,

@@ -76,7 +76,7 @@ def carry_out_words(bench: Bench) -> None:
     """Finish promotions that were begun, and do what persons said of held candidates."""
     for candidate in bench.ledger.standing(Standing.PROMOTING):
         tell(bench, candidate, finish(bench, candidate))
-    for candidate in bench.ledger.standing(Standing.HELD):
+    for candidate in bench.ledger.standing(Standing.HELD, Standing.CANARY):
         if candidate.word == "approve":
             tell(bench, candidate, promote(bench, candidate))
         elif candidate.word == "discard":
@@ -107,7 +107,7 @@ def discard(bench: Bench, cycle: Cycle, reason: str) -> None:
 
 def supersede(bench: Bench, cycle_id: str, name: str) -> None:
     """Discard what earlier cycles hold under a name that a cycle proposes anew."""
-    for candidate in bench.ledger.standing(Standing.HELD):
+    for candidate in bench.ledger.standing(Standing.HELD, Standing.CANARY):
         if candidate.name == name and candidate.cycle_id != cycle_id:
             bench.ledger.move(candidate, Standing.DISCARDED, {"why": f"cycle {cycle_id} proposes a newer one"})
             tell(bench, candidate, f"cycle {cycle_id} proposes a newer one")

@@ -5,6 +5,7 @@
 2. Beside it, read what else cycles heed: freezes on `eddy.overrides`, and how training jobs ended.
 3. Once all three were read to their ends, and as long as the partition is held: have the oldest cycle that can go on do so, in a process of its own.
 4. Send what the ledger says is to be sent, in order, and take it away once it is acknowledged: it may be announced twice.
+5. Look at canaries, whatever a cycle's process is at: one that does badly is withdrawn at once.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from stream.cycles.attempts import Attempts
+from stream.cycles.canaries import LOOK_S, look_at_all
 from stream.cycles.following import follow_cycles, follow_others
 from stream.cycles.ledger import Ledger
+from stream.cycles.machine import Bench
 from stream.cycles.outbox import announce
 from stream.cycles.plan import Plan
 from stream.errors import EddyError
@@ -69,6 +72,7 @@ class CycleService:
             lambda: follow_others(self._settings, call, self.heard),  # 2
             lambda: self._work(call),  # 3
             lambda: announce(self._settings, call, self.owned),  # 4
+            lambda: self._watch_canaries(call),  # 5
         )
         try:
             async with asyncio.TaskGroup() as group:  # unlike gather, waits for all of them to end in order
@@ -94,6 +98,13 @@ class CycleService:
             await self.heard.wait()
             if not await attempts.go_on():
                 await asyncio.sleep(IDLE_S)
+
+    async def _watch_canaries(self, call: Callable[[Callable[[Ledger], T]], Awaitable[T]]) -> None:
+        while True:
+            await self.owned.wait()
+            await self.heard.wait()
+            await call(lambda ledger: look_at_all(Bench(self._plan, ledger, time.time)))
+            await asyncio.sleep(LOOK_S)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -65,6 +65,8 @@ class Standing(StrEnum):
     STAGED = "staged"
     ACCEPTED = "accepted"
     """Its gate lets it through."""
+    CANARY = "canary"
+    """It serves a small share of the requests, until its gate has seen enough of what they earn."""
     HELD = "held"
     """It waits for a person's word: for approval, for the end of a freeze, or since nothing could evaluate it."""
     PROMOTING = "promoting"
@@ -93,7 +95,8 @@ _AFTER: dict[StrEnum, frozenset[StrEnum]] = {
 }
 _BECOMES: dict[StrEnum, frozenset[StrEnum]] = {
     Standing.STAGED: frozenset({Standing.ACCEPTED, Standing.HELD, Standing.DISCARDED}),
-    Standing.ACCEPTED: frozenset({Standing.HELD, Standing.PROMOTING, Standing.DISCARDED}),
+    Standing.ACCEPTED: frozenset({Standing.CANARY, Standing.HELD, Standing.PROMOTING, Standing.DISCARDED}),
+    Standing.CANARY: frozenset({Standing.CANARY, Standing.HELD, Standing.PROMOTING, Standing.DISCARDED}),
     Standing.HELD: frozenset({Standing.PROMOTING, Standing.DISCARDED}),
     Standing.PROMOTING: frozenset({Standing.PROMOTED, Standing.DISCARDED}),
     Standing.PROMOTED: frozenset({Standing.ANNOUNCED}),

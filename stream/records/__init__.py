@@ -3,7 +3,7 @@
 Reading an untrusted record is `stream.reading.record`'s work; these types are what Eddy writes and what clients build.
 """
 
-from stream.records.base import ANY_CLASS, OVERFLOW, SCHEMA, Arm, Record, class_of_tenant, pool_of_tenant
+from stream.records.base import ANY_CLASS, OVERFLOW, SCHEMA, TRIAL, Arm, Record, class_of_tenant, is_trial, pool_of_tenant
 from stream.records.cycles import Adapter, AgentConfig, CycleFinished, CycleOrder, CycleRequested, CycleStep, TrainingClaim, TrainingFinished, TrainingJob, TrainingProgress
 from stream.records.learned import PARAMETERS_KEY, ArmRouting, ArmState, ArmStatistics, Override, OverrideKind, PartitionStatistics, PolicyParameters, RoutingUpdate
 from stream.records.log import Decision, DecisionKind, Feedback, Forget, RaterKind, Trace
@@ -13,6 +13,7 @@ __all__ = [
     "OVERFLOW",
     "PARAMETERS_KEY",
     "SCHEMA",
+    "TRIAL",
     "Adapter",
     "AgentConfig",
     "Arm",
@@ -40,5 +41,6 @@ __all__ = [
     "TrainingJob",
     "TrainingProgress",
     "class_of_tenant",
+    "is_trial",
     "pool_of_tenant",
 ]

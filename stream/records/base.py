@@ -51,6 +51,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     schema: int = SCHEMA
 
 
+TRIAL = "~"
+"""How the name of a configuration begins that is on trial and not live: no number does."""
+
+
+def is_trial(config_version: str) -> bool:
+    """Whether a version of a configuration is on trial: it serves as a canary, or not at all."""
+    return config_version.startswith(TRIAL)
+
+
 class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What can be chosen to serve a request; an empty field is one that the choice leaves open."""
 

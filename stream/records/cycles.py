@@ -99,11 +99,26 @@ class TrainingFinished(Record, frozen=True, kw_only=True):
 
 
 class AgentConfig(Record, frozen=True, kw_only=True):
-    """One version of an agent's configuration."""
+    """One version of an agent's configuration, or one that is on trial."""
 
     agent: str
     version: int
+    """Counted from 1; 0 of one that is on trial."""
     toml: str
+    trial: str = ""
+    """Of one that is on trial, the name by which arms tell of it; empty: it is live."""
+    status: Literal["live", "shadow", "canary"] = "live"
+    """Whether it serves, may run beside what serves, or serves a small share of requests."""
+
+    @property
+    def key(self) -> str:
+        """The key under which it stands on `eddy.agent-configs`; no agent's name has a `|`.
+
+        Example:
+            >>> AgentConfig(agent="react", version=0, toml="", trial="~1f0c", status="shadow").key
+            'react|~1f0c'
+        """
+        return f"{self.agent}|{self.trial}" if self.trial else self.agent
 
 
 class Adapter(Record, frozen=True, kw_only=True):

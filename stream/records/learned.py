@@ -69,6 +69,10 @@ class ArmRouting(msgspec.Struct, frozen=True, kw_only=True):
     """Mean reward, in [0, 1], whose log odds a contextual router moves by what it knows of a request; the score moves by as much."""
     floor: float = 0.0
     """Probability that exploration gives it whatever a router knows of the request."""
+    canary_of: tuple[str, ...] = ()
+    """Ids of the arms of whose draws it gets a part, whatever those are for a request; of a canary alone."""
+    canary_share: float = 0.0
+    """That part, in [0, 1]."""
 
 
 class RoutingUpdate(Record, frozen=True, kw_only=True):

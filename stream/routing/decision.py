@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from stream.records import Arm, ArmRouting, ArmState, RoutingUpdate
+from stream.routing.canaries import drawn_beside, is_of, with_canaries
 from stream.routing.ceilings import NO_PRICES, Prices, charge
 from stream.routing.confidence import METHOD, judge
 from stream.routing.evidence import ArmEvidence, ClassEvidence
@@ -55,6 +56,7 @@ def decide(
     2. A pinned class gives its pin 1; the pin may be an arm without evidence.
     3. A frozen class keeps the probabilities it was frozen with, renormalised over what is not withdrawn.
     4. Else the policy decides, and the exploration share is added. An operator's word, or a learning cycle's, outranks the settings' policy.
+    5. Where the policy decides, canaries take their part of what it gave to the arms that they stand beside. They are no arms of its own.
 
     Args:
         evidence: of the class, withdrawn arms included.
@@ -66,10 +68,13 @@ def decide(
         prices: that the ceilings are held by.
     """
     settings = overrides.with_policy(settings, evidence.query_class)
-    evidence = charge(with_pin(evidence, overrides.pin(evidence.query_class)), prices, settings)
-    allowed = replace(evidence, arms=tuple(arm for arm in evidence.arms if not overrides.is_withdrawn(evidence.query_class, arm.arm)))
+    canaries = overrides.canaries(evidence.query_class)
+    evidence = charge(with_canaries(with_pin(evidence, overrides.pin(evidence.query_class)), canaries), prices, settings)
+    standing = [arm for arm in evidence.arms if not overrides.is_withdrawn(evidence.query_class, arm.arm)]
+    allowed = replace(evidence, arms=tuple(arm for arm in standing if not is_of(arm.arm, canaries)))
     shares = share_out(allowed, settings=settings, overrides=overrides, frozen=frozen)
     verdict = judge(allowed, settings.alpha)
+    arms = _with_scores([_routing(arm, shares, verdict.intervals, settings) for arm in evidence.arms], allowed, shares.decided, settings)
     return RoutingUpdate(
         query_class=evidence.query_class,
         fold=fold,
@@ -85,7 +90,7 @@ def decide(
         reason=f"{shares.reason}; {verdict.reason}",
         sampler=settings.sampler,
         sharpness=shares.decided.sharpness if shares.decided else 0.0,
-        arms=_with_scores([_routing(arm, shares, verdict.intervals, settings) for arm in evidence.arms], allowed, shares.decided, settings),
+        arms=drawn_beside(arms, canaries, {arm.id for arm in standing}) if canaries and shares.decided else arms,
         rollout=overrides.rollout(evidence.query_class),
     )
 

@@ -12,7 +12,7 @@ from operator import add, sub
 from typing import TypeAlias
 
 from stream.fold.totals import MINUTE_S, Sum
-from stream.records import OVERFLOW, Arm, PartitionStatistics
+from stream.records import OVERFLOW, Arm, PartitionStatistics, is_trial
 from stream.routing.evidence import Weighed
 from stream.routing.settings import project
 from stream.routing.weighing import Ages, Bucket, Sums, drift, weigh
@@ -160,6 +160,7 @@ def _differences(was: Sequence[Row], now: Sequence[Row]) -> tuple[Iterable[Row],
 
 @lru_cache(maxsize=8192)
 def _routed(arm: Arm, fields: tuple[str, ...]) -> tuple[str, Arm] | None:
-    """Id and routed fields of an arm; None where it cannot be served."""
+    """Id and routed fields of an arm; None where it cannot be served, or was on trial and could not be told from what is live."""
     routed = project(arm, fields)
-    return (routed.id, routed) if routed.id and arm.model != OVERFLOW else None
+    is_apart = "config_version" in fields or not is_trial(arm.config_version)
+    return (routed.id, routed) if routed.id and arm.model != OVERFLOW and is_apart else None

@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from stream.records import ANY_CLASS, Arm, Override
+from stream.records import ANY_CLASS, Arm, Override, is_trial
+from stream.routing.canaries import Canary, is_of
 from stream.routing.registry import policies
 from stream.routing.settings import RoutingSettings, project
 
-CONCERNED = ("pin", "freeze", "withdraw", "rollout", "policy")
+CONCERNED = ("pin", "freeze", "withdraw", "rollout", "policy", "canary")
+
+CANARY_FIELDS = frozenset({"agent", "config_version"})
+"""Fields of an arm that must be routed over for a canary to be an arm of its own."""
+MOST_CANARY = 0.05
+"""Greatest share of an agent's requests that a canary may get, whoever asks."""
 
 
 class Overrides:
@@ -59,12 +65,21 @@ class Overrides:
         return replace(settings, policy=word.policy) if word and word.policy and word.policy in policies() else settings
 
     def is_withdrawn(self, query_class: str, arm: Arm) -> bool:
-        """Whether the arm may not serve the class.
+        """Whether the arm may not serve the class. A version on trial serves as a canary, or not at all.
 
         A withdrawn arm's empty fields stand for any; fields that are not routed over cannot be told apart, so that withdrawing
         `gpt-4|react` where only models are routed withdraws `gpt-4`: nothing that was withdrawn may serve.
         """
+        if is_trial(arm.config_version) and not is_of(arm, self.canaries(query_class)):
+            return True
         return any(self._matches(word.arm, arm) for word in self._of("withdraw", query_class) if word.arm)
+
+    def canaries(self, query_class: str) -> list[Canary]:
+        """The canaries of a class that can be told apart from what they are held against: each an agent and a version of its configuration, with its share."""
+        if not CANARY_FIELDS <= set(self._fields):
+            return []
+        words = [word for word in self._of("canary", query_class) if word.arm is not None and word.arm.agent and word.arm.config_version]
+        return [(word.arm, min(max(word.share or 0.0, 0.0), MOST_CANARY)) for word in words if word.arm is not None]
 
     def named_classes(self) -> set[str]:
         """The classes that have a word of their own."""

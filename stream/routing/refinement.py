@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from stream.records import ArmRouting, RoutingUpdate
+from stream.routing.canaries import shared
 from stream.routing.contextual import COMMON, ContextualModel
 from stream.routing.samplers import INVERSE_GAP, divide
 
@@ -35,7 +36,8 @@ def foreseen(update: RoutingUpdate, model: ContextualModel) -> dict[str, float]:
     if not basis.arms or not model.sample:
         return table
     drawn = [basis.shares(advantages) for advantages in model.sample]
-    return table | {arm_id: math.fsum(shares) / len(drawn) for arm_id, shares in zip(basis.arms, zip(*drawn, strict=True), strict=True)}
+    means = {arm_id: math.fsum(shares) / len(drawn) for arm_id, shares in zip(basis.arms, zip(*drawn, strict=True), strict=True)}
+    return table | shared(means, update.arms)
 
 
 class Standing(NamedTuple):

@@ -9,15 +9,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from stream.cycles.account import Account
+from stream.cycles.canaries import reason_against
 from stream.cycles.entries import Candidate, Cycle
-from stream.cycles.ledger import LIFETIME
 from stream.cycles.machine import Bench, Done
 from stream.cycles.promoting import outdated, told
 from stream.cycles.states import Standing, State
 from stream.cycles.steps.measure import baseline_of, evaluated
 from stream.learning.evaluators import load
 from stream.learning.evolving import live
-from stream.learning.gate import Judgement, Lifetime, Scores, Verdict, judge
+from stream.learning.gate import Judgement, Scores, Verdict, judge
 
 CAN_NOT_TELL = "the held-out draws cannot tell: {}"
 
@@ -29,10 +30,17 @@ class Unjudged:
     Attributes:
         why: one sentence.
         is_held: whether a person may promote it all the same; else it is discarded.
+        is_tried: whether it goes on to be a canary.
     """
 
     why: str
     is_held: bool = False
+    is_tried: bool = False
+
+    @property
+    def standing(self) -> Standing:
+        """What becomes of the candidate."""
+        return Standing.ACCEPTED if self.is_tried else Standing.HELD if self.is_held else Standing.DISCARDED
 
 
 def evaluate(bench: Bench, cycle: Cycle) -> Done:
@@ -46,38 +54,11 @@ def evaluate(bench: Bench, cycle: Cycle) -> Done:
     return Done(State.EVALUATED, said, {"candidates": [told(each) for each in candidates]})
 
 
-class Account:
-    """The error that one candidate may have, set aside in the account of all cycles when its gate first asks for it.
-
-    Args:
-        bench: with the ledger.
-        candidate: that is judged.
-    """
-
-    def __init__(self, bench: Bench, candidate: Candidate) -> None:
-        self._ledger, self._name = bench.ledger, f"{candidate.cycle_id}/{candidate.name}"
-        kept = bench.ledger.mark(LIFETIME, "")
-        self._lifetime = Lifetime.decode(kept) if kept else Lifetime(bench.plan.level)
-
-    def alpha(self) -> float:
-        """Set an error aside; the same again after a crash."""
-        alpha = self._lifetime.alpha(self._name)
-        self._ledger.put_marks({LIFETIME: self._lifetime.encode()})
-        return alpha
-
-    def marks(self, *, promoted: bool) -> dict[str, str]:
-        """The account with the verdict in it, for the transaction that notes it; nothing where no error was set aside."""
-        if self._name not in self._lifetime.places:
-            return {}
-        self._lifetime.record(self._name, promoted=promoted)
-        return {LIFETIME: self._lifetime.encode()}
-
-
 def _judge(bench: Bench, cycle: Cycle, candidate: Candidate) -> None:
     account = Account(bench, candidate)
     found = _JUDGES[candidate.kind](bench, cycle, candidate, account)
     if isinstance(found, Unjudged):
-        bench.ledger.move(candidate, Standing.HELD if found.is_held else Standing.DISCARDED, {"why": found.why})
+        bench.ledger.move(candidate, found.standing, {"why": found.why})
         return
     target, marks = Standing.ACCEPTED if found.is_promotion else Standing.DISCARDED, account.marks(promoted=found.is_promotion)
     bench.ledger.move(candidate, target, found.as_json() | {"why": found.reason}, marks=marks)
@@ -86,6 +67,9 @@ def _judge(bench: Bench, cycle: Cycle, candidate: Candidate) -> None:
 def _config(bench: Bench, cycle: Cycle, candidate: Candidate, account: Account) -> Judgement | Unjudged:
     if why := outdated(bench, candidate):
         return Unjudged(why)
+    against = reason_against(bench, candidate)
+    if not bench.plan.evaluator and not against:
+        return Unjudged("nothing evaluates configurations, so that its canary alone judges it", is_tried=True)
     if not bench.plan.evaluator:
         return Unjudged("nothing evaluates configurations, so that it is not promoted: set EDDY_EVALUATOR, or `eddy cycles approve` promotes it", is_held=True)
     if not load(bench.plan.evaluator).sees_folder:
@@ -95,7 +79,7 @@ def _config(bench: Bench, cycle: Cycle, candidate: Candidate, account: Account) 
         scores = evaluated(bench.plan, folder)
     except Exception as exc:  # whatever a user's evaluator raises says that this candidate cannot be let through, and nothing of the others
         return Unjudged(f"its evaluation failed: {type(exc).__name__}: {exc}")
-    return _judgement(bench, baseline_of(bench, cycle), scores, account)
+    return _judgement(bench, baseline_of(bench, cycle), scores, account if against else None)
 
 
 def _routing(bench: Bench, cycle: Cycle, candidate: Candidate, account: Account) -> Judgement | Unjudged:
@@ -123,9 +107,9 @@ def _adapter(bench: Bench, cycle: Cycle, candidate: Candidate, account: Account)
     return _judgement(bench, Scores(answers["baseline"]), Scores(answers["candidate"]), account)
 
 
-def _judgement(bench: Bench, baseline: Scores, candidate: Scores, account: Account) -> Judgement:
-    """Weigh two evaluations; where they give one number each, no error is set aside, since none is held."""
-    alpha = account.alpha() if candidate.by_id else bench.plan.level
+def _judgement(bench: Bench, baseline: Scores, candidate: Scores, account: Account | None) -> Judgement:
+    """Weigh two evaluations; where they give one number each no error is set aside, since none is held, and none where a canary's gate comes after."""
+    alpha = account.alpha() if candidate.by_id and account is not None else bench.plan.level
     return judge(baseline, candidate, alpha=alpha, max_pairs=bench.plan.max_pairs, least_gain=bench.plan.min_improvement)
 
 

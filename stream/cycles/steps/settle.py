@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from stream.cycles.canaries import begin, reason_against
 from stream.cycles.entries import Candidate, Cycle
 from stream.cycles.inbox import FROZEN
 from stream.cycles.machine import Bench, Done
-from stream.cycles.promoting import clear, promote, told
+from stream.cycles.promoting import clear, outdated, promote, told
 from stream.cycles.states import LIVE, Standing, State
 
 
@@ -21,24 +22,25 @@ def settle(bench: Bench, cycle: Cycle) -> Done:
 
 
 def _settle_accepted(bench: Bench, candidate: Candidate) -> None:
-    if reason := _held_because(bench):
-        bench.ledger.move(candidate, Standing.HELD, {"why": f"{candidate.detail.get('why', '')}; {reason}"})
+    if frozen := bench.ledger.mark(FROZEN, ""):
+        _hold(bench, candidate, f"held back, since {frozen}: `eddy cycles approve` promotes it all the same")
+    elif not outdated(bench, candidate) and not reason_against(bench, candidate):
+        begin(bench, candidate)
+    elif bench.plan.promotion == "approve":
+        _hold(bench, candidate, "held for a person's word (EDDY_PROMOTION=approve): `eddy cycles approve` promotes it")
     else:
         promote(bench, candidate)
 
 
-def _held_because(bench: Bench) -> str:
-    """Why what its gate lets through is not promoted now; empty where it is."""
-    if frozen := bench.ledger.mark(FROZEN, ""):
-        return f"held back, since {frozen}: `eddy cycles approve` promotes it all the same"
-    return "held for a person's word (EDDY_PROMOTION=approve): `eddy cycles approve` promotes it" if bench.plan.promotion == "approve" else ""
+def _hold(bench: Bench, candidate: Candidate, reason: str) -> None:
+    bench.ledger.move(candidate, Standing.HELD, {"why": f"{candidate.detail.get('why', '')}; {reason}"})
 
 
 def end(bench: Bench, cycle: Cycle) -> Done:
     """End a settled cycle, and move on what the next one takes for new."""
     candidates = bench.ledger.candidates(cycle.cycle_id)
     standings = {candidate.standing for candidate in candidates}
-    undecided = State.STAGED if Standing.HELD in standings else State.REJECTED
+    undecided = State.STAGED if standings & {Standing.HELD, Standing.CANARY} else State.REJECTED
     state = State.COMPLETED if standings & LIVE or not candidates else undecided
     mined = bench.ledger.kept(cycle.cycle_id, State.MINED)
     clear(bench, cycle.cycle_id)
