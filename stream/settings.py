@@ -188,6 +188,8 @@ class Settings(BaseSettings):
             faults.append(f"default_arm {self.default_arm!r} is none of the declared arms {[arm.id for arm in self.arms]}")
         if self.rollout < 1 and not self.default_arm and not self.arms:
             faults.append("rollout leaves requests to the default arm, but there is none; set EDDY_DEFAULT_ARM, or EDDY_ROLLOUT=1")
+        if self.canary_share > 0 and not {"agent", "config_version"} <= set(self.arm_fields):
+            faults.append("canary_share is set, but a canary is an arm of its own, told by agent and configuration; set EDDY_ARM=model,agent,config")
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -31,7 +31,6 @@ from stream.learning.gate import CanaryGate, Judgement
 from stream.reading.reward import Reward, reward_function
 from stream.records import Arm
 from stream.routing.evidence import SOURCES
-from stream.routing.overrides import CANARY_FIELDS
 
 LOOK_S = 1.0
 """Between two looks."""
@@ -75,8 +74,6 @@ def reason_against(bench: Bench, candidate: Candidate) -> str:
     plan = bench.plan
     if plan.canary_share == 0.0 or candidate.kind != "config":
         return "canaries are not asked for"
-    if not set(plan.routing.arm_fields) >= CANARY_FIELDS:
-        return "a canary is an arm of its own, but EDDY_ARM names no agent and config"
     before, after = (settings_of(text, candidate.subject) for text in (live.read(plan.config_dir, candidate.subject), candidate.detail["toml"]))
     touched = sorted(key for key in TOUCHY if before.get(key) != after.get(key))
     return f"it changes {' and '.join(touched)}, but EDDY_CANARY_TOOLS is not set" if touched and not plan.canary_tools else ""
@@ -86,7 +83,9 @@ def begin(bench: Bench, candidate: Candidate) -> None:
     """Make a candidate a canary."""
     alpha, share = Account(bench, candidate).alpha(), bench.plan.canary_share
     needed = _gate(bench, alpha, share).needed(variance=0.25, effect=EFFECT)
-    why = f"a canary with {share:.1%} of {candidate.subject}'s requests: a gain of {EFFECT:.2f} takes up to {needed:,} of its rewards to see; {bench.plan.canary_rewards:,} are taken"
+    why = (
+        f"a canary with {share:.1%} of {candidate.subject}'s requests: a gain of {EFFECT:.2f} takes up to {needed:,} of its rewards to see; {bench.plan.canary_rewards:,} are taken"
+    )
     with ArchiveReader(bench.plan.archive) as reader:
         seen = Seen(cursor=reader.indexed)
     bench.ledger.move(candidate, Standing.CANARY, {"share": share, "error": alpha, "why": why}, marks=_mark(candidate, seen))
@@ -156,7 +155,7 @@ def _missing(seen: Seen, share: float) -> str:
     expected = share * (control + canary)
     if expected < LEAST_MISSED or canary > expected - MISSING * math.sqrt(expected):
         return ""
-    return f"{canary:,} traces came back of about {expected:,.0f} requests that it must have been drawn for: what it serves does not come to an end; a share of {share:.1%} would have kept it"
+    return f"{canary:,} traces came back of about {expected:,.0f} requests that it must have been drawn for, so that what it serves does not come to an end: all would have kept it"
 
 
 def _variance(rewards: list[float]) -> float:
@@ -186,9 +185,7 @@ def _take_new(bench: Bench, candidate: Candidate, seen: Seen) -> bool:
     return True
 
 
-def _drawn(
-    reader: ArchiveReader, agent: str, trial: str, fields: tuple[str, ...], reward: Reward | None, *, after_seq: int
-) -> Iterator[tuple[ArchivedTrace, float | None, bool]]:
+def _drawn(reader: ArchiveReader, agent: str, trial: str, fields: tuple[str, ...], reward: Reward | None, *, after_seq: int) -> Iterator[tuple[ArchivedTrace, float | None, bool]]:
     """The requests of an agent in which its canary was drawn, or might have been: each with its score and whether it was."""
     for trace in reader.traces(agent=agent, after_seq=after_seq, newest_first=False):
         draw = draw_of(trace, decision_apart(reader, trace.entry), fields, reward)

@@ -99,12 +99,15 @@ class CycleService:
             if not await attempts.go_on():
                 await asyncio.sleep(IDLE_S)
 
-    async def _watch_canaries(self, call: Callable[[Callable[[Ledger], T]], Awaitable[T]]) -> None:
+    async def _watch_canaries(self, call: Callable[[Callable[[Ledger], None]], Awaitable[None]]) -> None:
         while True:
             await self.owned.wait()
             await self.heard.wait()
-            await call(lambda ledger: look_at_all(Bench(self._plan, ledger, time.time)))
+            await call(self._look)
             await asyncio.sleep(LOOK_S)
+
+    def _look(self, ledger: Ledger) -> None:
+        look_at_all(Bench(self._plan, ledger, time.time))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

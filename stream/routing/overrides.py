@@ -76,7 +76,7 @@ class Overrides:
 
     def canaries(self, query_class: str) -> list[Canary]:
         """The canaries of a class that can be told apart from what they are held against: each an agent and a version of its configuration, with its share."""
-        if not CANARY_FIELDS <= set(self._fields):
+        if not set(self._fields) >= CANARY_FIELDS:
             return []
         words = [word for word in self._of("canary", query_class) if word.arm is not None and word.arm.agent and word.arm.config_version]
         return [(word.arm, min(max(word.share or 0.0, 0.0), MOST_CANARY)) for word in words if word.arm is not None]

@@ -88,7 +88,11 @@ class Deployment:
         return {candidate.name: candidate for candidate in self.ledger.candidates(cycle_id)}
 
     def sent(self, topic: str) -> list[Any]:
-        return [json.loads(message.value or "") for message in self.ledger.unsent(1000) if message.topic == topic]
+        return [json.loads(message.value) for message in self.ledger.unsent(1000) if message.topic == topic and message.value is not None]
+
+    def announced(self) -> list[Any]:
+        """What is to be sent of configurations that are live; that they were on trial before is said too."""
+        return [config for config in self.sent("eddy.agent-configs") if not config.get("trial")]
 
     def live(self, agent: str = "react") -> str | None:
         return live.read(self.plan.config_dir, agent)
@@ -119,7 +123,7 @@ async def test_cycle_promotes_what_is_proven_and_the_next_one_sees_only_what_is_
 
     assert here.run("c1") is State.COMPLETED
     assert here.live() == '# mine\n[agent]\nname = "react"\ntools = ["sql", "own"]  # until now\nsystem_prompt = "Be kind."\nmax_turns = 5\n'
-    (config,) = here.sent("eddy.agent-configs")
+    (config,) = here.announced()
     assert msgspec.convert(config, AgentConfig) == AgentConfig(agent="react", version=2, toml=here.live() or "")
     assert (here.plan.config_dir / ".history" / "react.v1.toml").read_text() == BY_HAND
     assert json.loads((here.plan.config_dir / ".history" / "react.v2.json").read_text())["cycle"] == "c1"
@@ -182,7 +186,7 @@ async def test_held_candidate_is_refused_once_the_live_configuration_has_changed
     assert candidate.standing is Standing.DISCARDED
     assert "has changed since" in candidate.detail["why"]
     assert here.live() == BY_HAND.replace("kind", "brief")
-    assert here.sent("eddy.agent-configs") == []
+    assert here.announced() == []
 
 
 async def test_newer_proposal_takes_the_place_of_a_held_one(deploy: Deploy) -> None:
@@ -214,7 +218,7 @@ async def test_promotion_that_was_begun_is_finished_once(deploy: Deploy, is_repl
         carry_out_words(here.bench)
 
     assert here.live() == candidate.detail["toml"]
-    assert [config["version"] for config in here.sent("eddy.agent-configs")] == [2]
+    assert [config["version"] for config in here.announced()] == [2]
     assert sorted(path.name for path in (here.plan.config_dir / ".history").glob("*.toml")) == ["react.v1.toml"]
 
 
