@@ -52,7 +52,7 @@ def missing_from_cli(words: tuple[str, ...]) -> str:
     command = typer.main.get_command(app)
     for word in words:
         if word.startswith("-"):
-            if word.partition("=")[0] not in {option for parameter in command.params for option in parameter.opts}:
+            if word.partition("=")[0] not in {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}:
                 return word
         elif (subcommands := getattr(command, "commands", None)) is not None:
             if word not in subcommands:
