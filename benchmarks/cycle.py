@@ -15,7 +15,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,14 @@ def rows(first: int, count: int) -> Iterator[Row]:
         yield Row(number, START_MS + 10 * number, key, msgspec.json.encode(_trace(number, key.decode())))
 
 
+def ratings(first: int, count: int, traces: int) -> Iterator[Row]:
+    """Write ratings of traces drawn among the first, numbered on."""
+    for number in range(first, first + count):
+        key = b"%016x" % random.Random(number).randrange(traces)
+        said = {"type": "feedback", "trace_id": key.decode(), "rater": "late", "rater_kind": "human", "score": 0.9, "given_at": START_MS / 1000 + number / 100}
+        yield Row(number, START_MS + 10 * number, key, msgspec.json.encode(said))
+
+
 def _trace(number: int, trace_id: str) -> dict[str, Any]:
     rng = random.Random(number)
     group, agent, started = rng.randrange(8), rng.choice(AGENTS), START_MS / 1000 + number / 100
@@ -85,12 +93,12 @@ def _step(rng: random.Random, at: float, good: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def archive_rows(folder: Path, first: int, count: int) -> None:
-    """Archive and index traces, as the learner does."""
+async def archive_rows(folder: Path, first: int, count: int, written: Callable[[int, int], Iterator[Row]] = rows) -> None:
+    """Archive and index records, as the learner does."""
     archive = await Archive.open(folder / ARCHIVE_FILE, Rules(partitions=1, max_bytes=1_000_000, classify=classifier("seed")))
     try:
         for start in range(first, first + count, CHUNK):
-            await archive.append({0: list(rows(start, min(CHUNK, first + count - start)))})
+            await archive.append({0: list(written(start, min(CHUNK, first + count - start)))})
             await archive.index()
     finally:
         await archive.close()
@@ -110,7 +118,7 @@ async def cycle(folder: Path, cycle_id: str) -> tuple[float, int, str]:
 
 
 async def measure(folder: Path, *, new: tuple[int, ...], old: int) -> dict[str, float]:
-    """Measure the curve: first by what is new, then ten thousand new ones behind many old."""
+    """Measure the curve: first by what is new, then ten thousand new ones, and ratings, behind many old."""
     figures, peak = {}, 0
     for count in new:
         here = folder / str(count)
@@ -126,7 +134,11 @@ async def measure(folder: Path, *, new: tuple[int, ...], old: int) -> dict[str, 
     await archive_rows(here, old, fresh)
     seconds, held, said = await cycle(here, "later")
     say(f"{fresh:>7,} new traces behind {old:,} old ones: {seconds:6.2f} s, {held / 1e6:4.0f} MB ({said})")
-    return figures | {f"s_at_{fresh // 1000}k_behind_{old // 1000}k": seconds, "peak_mb": max(peak, held) / 1e6}
+    await archive_rows(here, old + fresh, fresh, lambda first, count: ratings(first, count, old))
+    late_s, late_held, said = await cycle(here, "rated")
+    say(f"{fresh:>7,} ratings of {old:,} traces that were mined before: {late_s:6.2f} s, {late_held / 1e6:4.0f} MB ({said})")
+    behind = f"{fresh // 1000}k_behind_{old // 1000}k"
+    return figures | {f"s_at_{behind}": seconds, f"s_at_{behind}_rated_late": late_s, "peak_mb": max(peak, held, late_held) / 1e6}
 
 
 def main() -> None:

@@ -25,12 +25,13 @@ SOURCES = ("human", "judge", "program", "outcome")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
-    """The last word of one rater."""
+    """The last word of one rater; `seq` is the number of the record that said it."""
 
     rater: str
     kind: str
     micro: int
     given_at_s: float
+    seq: int
 
     @property
     def score(self) -> float:
@@ -100,12 +101,38 @@ class ArchiveReader:
         entry = next((entry for entry in self.about(trace_id) if entry.kind is Kind.TRACE), None)
         return None if entry is None else ArchivedTrace(entry, self._ratings([trace_id]).get(trace_id, ()))
 
-    def about(self, trace_id: str) -> list[Entry]:
-        """Find all records of a trace, in log order: copies, feedback and decisions included."""
+    def about(self, trace_id: str, *, until: int | None = None) -> list[Entry]:
+        """Find all records of a trace, in log order: copies, feedback and decisions included.
+
+        Args:
+            trace_id: whose.
+            until: number of the last record that counts; all where it is None.
+        """
+        found = (self._entry(seq) for seq, _ in self.places(trace_id) if until is None or seq <= until)
+        return [entry for entry in found if entry is not None and entry.trace_id == trace_id]
+
+    def places(self, trace_id: str) -> list[tuple[int, bool]]:
+        """Return the numbers of a trace's records, and whether it is the trace itself, without reading them; another id may share its hash."""
         hashed = hash_id(trace_id.encode())
         slices = self._database.execute(FIND, (hashed,)).fetchall()
-        found = (self._entry(mark >> 1) for (pairs,) in slices for mark in marks_of(pairs, hashed))
-        return [entry for entry in found if entry is not None and entry.trace_id == trace_id]
+        return [(mark >> 1, not mark & 1) for (pairs,) in slices for mark in marks_of(pairs, hashed)]
+
+    def numbered(self, seqs: Iterable[int]) -> Iterator[ArchivedTrace]:
+        """Read traces by their records' numbers, in the order of archiving; what is no trace, or is gone, is left out. Those of one block are read together."""
+        block: Block | None = None
+        for seq in sorted(seqs):
+            if block is None or seq > block.last_seq:
+                block = next(self._blocks("first_seq <= ? ORDER BY first_seq DESC LIMIT 1", (seq,)), None)
+            if block is not None and seq <= block.last_seq and block.body.kinds[seq - block.first_seq] == Kind.TRACE:
+                entry = block.entry(seq - block.first_seq)
+                yield ArchivedTrace(entry, self.ratings(entry.trace_id or ""))
+
+    def feedback(self, *, after_seq: int, until: int) -> Iterator[tuple[int, str]]:
+        """List the feedback archived after one record and up to another: its number, and whose it is."""
+        for block in self._blocks("first_seq >= ? AND last_seq > ? AND first_seq <= ? ORDER BY first_seq", (self._first_after(after_seq), after_seq, until)):
+            for place, kind in enumerate(block.body.kinds):
+                if kind == Kind.FEEDBACK and after_seq < block.first_seq + place <= until and (trace_id := block.entry(place).trace_id) is not None:
+                    yield block.first_seq + place, trace_id
 
     def ratings(self, trace_id: str) -> tuple[Rating, ...]:
         """Return the last word of every rater of a trace, whether the trace is here or not."""
@@ -215,10 +242,10 @@ class ArchiveReader:
         yield from self._blocks(f"first_seq IN ({copied}) AND first_seq IN (SELECT block FROM postings WHERE field = ? AND name = ?)", (int(field), name))  # noqa: S608 - constants
 
     def _ratings(self, trace_ids: list[str]) -> dict[str, tuple[Rating, ...]]:
-        query = "SELECT trace_id, rater, kind, micro, given_at_s FROM ratings WHERE trace_id IN (SELECT value FROM json_each(?)) ORDER BY rater"
+        query = "SELECT trace_id, rater, kind, micro, given_at_s, seq FROM ratings WHERE trace_id IN (SELECT value FROM json_each(?)) ORDER BY rater"
         found: dict[str, tuple[Rating, ...]] = {}
-        for trace_id, rater, kind, micro, given_at_s in self._database.execute(query, (json.dumps(trace_ids),)):
-            found[trace_id] = (*found.get(trace_id, ()), Rating(rater=rater, kind=KINDS[kind], micro=micro, given_at_s=given_at_s))
+        for trace_id, rater, kind, micro, given_at_s, seq in self._database.execute(query, (json.dumps(trace_ids),)):
+            found[trace_id] = (*found.get(trace_id, ()), Rating(rater=rater, kind=KINDS[kind], micro=micro, given_at_s=given_at_s, seq=seq))
         return found
 
     def _scalar(self, query: str, parameters: tuple[Any, ...] = ()) -> int:

@@ -45,13 +45,15 @@ def export(
     from stream.archive.reader import ArchiveReader
     from stream.archive.schema import ARCHIVE_FILE
     from stream.cli.evaluating import seconds_of
+    from stream.learning.mining.answers import Period
     from stream.learning.mining.export import Wanted, exported
     from stream.learning.mining.redaction import Redactor
 
     settings = load_settings()
     path = output or Path(f"eddy-{form}{SUFFIXES[form]}")
     since_ms = int((time.time() - seconds_of(since)) * 1000) if since else 0
-    wanted = Wanted(form="preference" if form == "preference" else "chat", agent=agent, query_class=query_class, since_ms=since_ms, split=split, min_quality=min_quality)
+    period = Period(agent=agent, query_class=query_class, since_ms=since_ms)
+    wanted = Wanted(form="preference" if form == "preference" else "chat", period=period, split=split, min_quality=min_quality)
     redactor = Redactor(region=settings.redact_region) if (settings.redact if redact is None else redact) else None
     with ArchiveReader(settings.data_dir / ARCHIVE_FILE) as reader, _progress(quiet=as_json) as seen:
         rows = exported(reader, wanted, seen, redactor)

@@ -1,4 +1,7 @@
-"""What the new traces say of agents and of routing, gathered in one pass over the archive; memory is that of the counts, whatever is read."""
+"""What the new traces say of agents and of routing, gathered in one pass over the archive; memory is that of the counts, whatever is read.
+
+What is too little to conclude anything from is carried on to the next cycle, and counts there with what is new then.
+"""
 
 from __future__ import annotations
 
@@ -7,75 +10,68 @@ from typing import Any
 
 import msgspec
 
-from stream.archive.reader import ArchivedTrace, ArchiveReader
+from stream.archive.reader import ArchiveReader
 from stream.learning.evolving.evidence import AgentEvidence
+from stream.learning.mining.answers import New, Period, news
+from stream.learning.mining.choosing import is_good
 
 MOST_AGENTS = 1_000
 """Agents that are counted; names beyond are somebody's invention, and left out."""
 
 
-class _Step(msgspec.Struct):
-    step_type: str = ""
-    input: dict[str, Any] = msgspec.field(default_factory=dict)
-    output: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class _Trace(msgspec.Struct):
-    agent: str = ""
-    outcome: str | None = None
-    decision: dict[str, Any] | None = None
-    steps: list[_Step] = msgspec.field(default_factory=list)
-
-
-_decode = msgspec.json.Decoder(_Trace).decode
-
-
 @dataclass(slots=True)
 class Evidence:
-    """What is new.
+    """What is known since the last cycle, and what that one carried on.
 
     Attributes:
         traces: that are new.
         answers: of them, those that are good enough to learn from.
+        late: traces that an earlier cycle has read, and that are good enough since they were rated.
         draws: whose arm a router drew.
         agents: what is known of each.
     """
 
     traces: int = 0
     answers: int = 0
+    late: int = 0
     draws: int = 0
     agents: dict[str, AgentEvidence] = field(default_factory=dict)
 
-    def take(self, trace: ArchivedTrace, *, min_quality: float) -> None:
-        """Take one trace; what of it cannot be read as a trace's is left out."""
-        self.traces += 1
-        try:
-            said = _decode(trace.entry.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+    def take(self, new: New, *, min_quality: float) -> None:
+        """Take what is new of one trace."""
+        good = is_good(new.said.outcome, new.score, min_quality)
+        if new.is_late:
+            self.late += good and not is_good(new.said.outcome, new.before, min_quality)
             return
-        score = trace.score()
-        self.answers += said.outcome == "success" and score is not None and score[1] >= min_quality
-        self.draws += said.decision is not None and said.decision.get("kind") == "drawn"
-        if said.agent in self.agents or len(self.agents) < MOST_AGENTS:
-            self.agents.setdefault(said.agent, AgentEvidence()).take(said)
+        self.traces += 1
+        self.answers += good
+        self.draws += isinstance(new.said.decision, dict) and new.said.decision.get("kind") == "drawn"
+        if new.said.agent in self.agents or len(self.agents) < MOST_AGENTS:
+            self.agents.setdefault(new.said.agent, AgentEvidence()).take(new.said)
+
+    def carried(self, *, least: int, least_draws: int) -> Evidence:
+        """Return what is too little to conclude from, so that it counts again in the next cycle.
+
+        Args:
+            least: calls of a tool, or traces of an agent that succeeded, from which something is concluded.
+            least_draws: draws from which policies are compared.
+        """
+        agents = {name: few for name, known in self.agents.items() if (few := known.below(least)) is not None}
+        return Evidence(draws=self.draws if self.draws < least_draws else 0, agents=agents)
 
 
-def gather(reader: ArchiveReader, *, agent: str, since: int, until: int, min_quality: float) -> Evidence:
+def gather(reader: ArchiveReader, period: Period, *, min_quality: float, carried: Evidence) -> Evidence:
     """Read what is new.
 
     Args:
         reader: of the archive.
-        agent: only of this one; empty: of all.
-        since: number of the record after which it is new.
-        until: number of the last record that counts.
+        period: whose traces are read.
         min_quality: score from which an answer is good enough to learn from.
+        carried: from the last cycle; what is new is added to it.
     """
-    found = Evidence()
-    for trace in reader.traces(agent=agent or None, after_seq=since, newest_first=False):
-        if trace.entry.seq > until:
-            break
-        found.take(trace, min_quality=min_quality)
-    return found
+    for new in news(reader, period):
+        carried.take(new, min_quality=min_quality)
+    return carried
 
 
 def decode(kept: dict[str, Any]) -> Evidence:

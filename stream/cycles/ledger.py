@@ -120,8 +120,8 @@ class Ledger:
         return default if row is None else str(row[0])
 
     def cursors(self) -> dict[str, str]:
-        """Return the marks that say up to where the archive was mined."""
-        return dict(self._database.execute("SELECT name, value FROM marks WHERE name LIKE 'mined/%'"))
+        """Return the marks that say up to where the archive was mined and trained on, and what was carried on."""
+        return dict(self._database.execute("SELECT name, value FROM marks WHERE name LIKE 'mined/%' OR name LIKE 'carried/%' OR name LIKE 'trained/%'"))
 
     # ---- requests and persons' words, taken as often as they are read
 

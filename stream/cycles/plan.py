@@ -39,6 +39,8 @@ class Plan:
         canary_rewards: of a canary, beyond which one that has not proved itself is discarded.
         min_quality: of an answer that is learned from, in [0, 1].
         min_pairs: answers that an adapter is trained on at the least.
+        redact: whether secrets and personal data are taken out of what is trained on.
+        redact_region: country whose telephone numbers are known without their country code.
         base_model: that adapters are trained for; empty: none are.
         train_s: how long a cycle waits for its training job, seconds.
         max_bytes: resident memory of a cycle's process and of what it starts.
@@ -61,6 +63,8 @@ class Plan:
     canary_rewards: int = 1_000
     min_quality: float = 0.7
     min_pairs: int = 200
+    redact: bool = True
+    redact_region: str = "US"
     base_model: str = ""
     train_s: float = 86_400.0
     max_bytes: int = 2_000_000_000
@@ -87,6 +91,8 @@ class Plan:
             canary_rewards=settings.canary_rewards,
             min_quality=settings.min_quality,
             min_pairs=settings.train_min_pairs,
+            redact=settings.redact,
+            redact_region=settings.redact_region,
             base_model=settings.train_model,
             train_s=settings.train_max_s,
             max_bytes=settings.cycle_max_bytes,

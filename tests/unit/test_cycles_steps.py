@@ -24,6 +24,7 @@ from stream.cycles.steps.configs import proposed
 from stream.learning.evolving import live, pins
 from stream.learning.evolving.evidence import AgentEvidence
 from stream.learning.gate import Lifetime
+from stream.learning.splits import split_of
 from stream.records import AgentConfig, CycleOrder, CycleRequested, Override, TrainingFinished, TrainingJob
 from stream.settings import load
 from tests.unit.archive_support import Log, Record, filled, no_archive_left_open, opened  # noqa: F401 - a fixture
@@ -283,7 +284,7 @@ def test_one_lucky_trace_changes_nothing() -> None:
 
 
 async def parked(deploy: Deploy) -> Deployment:
-    here = deploy(train_model="tiny", train_min_pairs=10, train_max_s=3600)
+    here = deploy(train_model="tiny", train_min_pairs=10, train_max_s=3600, redact=False)
     log = fill(Log(), 60)
     fill(log, 3, first=60, agent="other")
     await here.archive(log)
@@ -303,10 +304,109 @@ async def test_cycle_waits_for_its_training_job_without_its_lock(deploy: Deploy)
     assert hashlib.sha256(data).hexdigest() == job.spec["dataset"]["sha256"]
     assert len(lines) == job.spec["dataset"]["samples"]
     assert 20 < len(lines) < 55  # some .6 of 63
-    assert lines[0]["messages"] == [{"role": "user", "content": f"question {lines[0]['trace_id'][1:]}"}, {"role": "assistant", "content": f"answer {lines[0]['trace_id'][1:]}"}]
+    first, *calls, last = lines[0]["messages"]
+    assert [first, last] == [{"role": "user", "content": f"question {lines[0]['trace_id'][1:]}"}, {"role": "assistant", "content": f"answer {lines[0]['trace_id'][1:]}"}]
+    assert [message["role"] for message in calls] == ["assistant", "tool"] * 3
+    assert {split_of(line["messages"][0]["content"]) for line in lines} == {"train"}
     assert here.ledger.runnable() is None
     here.ledger.request(CycleRequested(cycle_id="c2", trigger="test", requested_at=2.0))
     assert here.ledger.runnable().cycle_id == "c2"
+
+
+def trained_on(here: Deployment) -> list[list[str]]:
+    """The trace ids of each job's data set."""
+    return [[json.loads(line)["trace_id"] for line in Path(job["spec"]["dataset"]["path"]).read_text().splitlines()] for job in here.sent("eddy.training-jobs")]
+
+
+def in_training(count: int, first: int = 0) -> list[str]:
+    """Trace ids of `fill` whose queries are of the training split."""
+    return [f"t{number}" for number in range(first, first + count) if split_of(f"question {number}") == "train"]
+
+
+async def test_answers_that_are_too_few_are_kept_for_the_next_cycle(deploy: Deploy) -> None:
+    """Twenty traces have some twelve answers to train on; with twenty more there are enough, and all of both are trained on, each once."""
+    here, log = deploy(train_model="tiny", train_min_pairs=20, redact=False), fill(Log(), 20)
+    await here.archive(log)
+    assert here.run("c1") is State.STAGED
+    assert "are kept for the next cycle" in here.ledger.detail("c1", State.TRAINED)["said"]
+    await here.archive_more(fill(log, 20, first=20).records[20:])
+
+    assert here.run("c2") is State.WAITING
+    (ids,) = trained_on(here)
+    assert sorted(ids) == sorted(in_training(40))
+    assert len(in_training(20)) < 20 <= len(in_training(40))
+
+
+async def test_answers_of_a_job_that_failed_are_trained_on_by_the_next(deploy: Deploy) -> None:
+    """What a job that ended well was trained on is not trained on again; what one that failed was is."""
+    here, log = deploy(train_model="tiny", train_min_pairs=1, redact=False), fill(Log(), 10)
+    await here.archive(log)
+    here.run("c1")
+    take_job(here.ledger, msgspec.json.encode(TrainingFinished(job_id="c1-adapter", trainer="t", status="failed", detail={"reason": "out of memory"})))
+    here.run("c1")
+    await here.archive_more(fill(log, 10, first=10).records[10:])
+    here.run("c2")
+    take_job(here.ledger, msgspec.json.encode(TrainingFinished(job_id="c2-adapter", trainer="t", status="succeeded", detail={"adapter": ADAPTER})))
+    here.run("c2")
+    await here.archive_more(fill(log, 10, first=20).records[20:])
+    here.run("c3")
+
+    first, second, third = map(sorted, trained_on(here))
+    assert (first, second, third) == (sorted(in_training(10)), sorted(in_training(20)), sorted(in_training(10, first=20)))
+
+
+async def test_rating_that_comes_after_its_trace_was_mined_reaches_the_next_cycle_once(deploy: Deploy) -> None:
+    """Unrated traces give nothing to train on; rated, they do, in the next cycle and in no later one, whoever says the same again."""
+    here, log = deploy(train_model="tiny", train_min_pairs=1, redact=False), Log()
+    for number in range(12):
+        log.trace(f"t{number}", query=f"question {number}", result=f"answer {number}")
+    await here.archive(log)
+    assert here.run("c1") is State.COMPLETED
+    assert trained_on(here) == []
+    for number in range(12):
+        log.feedback(f"t{number}", 0.9)
+    await here.archive_more(log.records[12:])
+
+    assert here.run("c2") is State.WAITING
+    mined = here.ledger.detail("c2", State.MINED)
+    assert (mined["traces"], mined["late"]) == (0, 12)
+    assert sorted(trained_on(here)[0]) == sorted(in_training(12))
+    take_job(here.ledger, msgspec.json.encode(TrainingFinished(job_id="c2-adapter", trainer="t", status="succeeded", detail={"adapter": ADAPTER})))
+    here.run("c2")
+    log.feedback("t0", 0.95, rater="second")
+    await here.archive_more(log.records[24:])
+    assert here.run("c3") is State.SKIPPED
+    assert len(trained_on(here)) == 1
+
+
+async def test_data_set_is_redacted_and_says_so(deploy: Deploy) -> None:
+    """The file that leaves for a trainer has no address in it; the job and the step say how many were taken out."""
+    here, log = deploy(train_model="tiny", train_min_pairs=1), Log()
+    for number in range(12):
+        log.trace(f"t{number}", query=f"question {number}", result="Ask jane@example.com.", outcome="success")
+    await here.archive(log)
+    assert here.run("c1") is State.WAITING
+
+    (job,) = here.sent("eddy.training-jobs")
+    text, found = Path(job["spec"]["dataset"]["path"]).read_text(), {"email": len(in_training(12))}
+    assert "jane@" not in text
+    assert text.count("Ask [email].") == found["email"]
+    assert job["spec"]["dataset"]["redacted"] == here.ledger.detail("c1", State.WAITING)["redacted"] == found
+
+
+async def test_evidence_that_is_too_little_counts_in_the_next_cycle(deploy: Deploy) -> None:
+    """Twelve calls conclude nothing, and twelve more do: they are twenty-four. Once it has been concluded from them, they are used up."""
+    here, log = deploy(), fill(Log(), 12)
+    await here.archive(log)
+    here.write(BY_HAND)
+    assert here.run("c1") is State.COMPLETED
+    assert here.candidates("c1") == {}
+    await here.archive_more(fill(log, 12, first=12).records[12:])
+    assert here.run("c2") is State.STAGED
+    assert "browser" not in here.candidates("c2")["config/react"].detail["toml"]
+    await here.archive_more(fill(log, 12, first=24).records[24:])
+    assert here.run("c3") is State.COMPLETED
+    assert here.candidates("c3") == {}
 
 
 ADAPTER = {"name": "tiny-1", "base_model": "tiny", "uri": "file:///x", "sha256": "0", "status": "trained"}

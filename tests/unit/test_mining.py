@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from stream.archive.reader import ArchiveReader
 from stream.cli.exporting import export
-from stream.learning.mining.answers import answers
+from stream.learning.mining.answers import Period, answers
 from stream.learning.mining.export import Wanted, exported
 from stream.learning.splits import split_of
 from tests.unit.archive_support import Log, filled, no_archive_left_open  # noqa: F401 - a fixture
@@ -104,9 +104,9 @@ async def test_only_what_is_new_is_read(tmp_path: Path) -> None:
     path = await filled(tmp_path, log)
 
     with ArchiveReader(path) as reader:
-        assert [answer.trace_id for answer in answers(reader, after_seq=6)] == ["t6", "t7", "t8", "t9"]
-        assert [answer.trace_id for answer in answers(reader, agent="a", after_seq=6)] == ["t7", "t9"]
-        assert list(answers(reader, query_class="none")) == []
+        assert [answer.trace_id for answer in answers(reader, Period(after_seq=6))] == ["t6", "t7", "t8", "t9"]
+        assert [answer.trace_id for answer in answers(reader, Period(agent="a", after_seq=6))] == ["t7", "t9"]
+        assert list(answers(reader, Period(query_class="none"))) == []
 
 
 async def test_command_writes_a_file_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

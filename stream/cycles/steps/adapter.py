@@ -5,6 +5,7 @@ The cycle then waits without its lock, and others may run; it goes on when the j
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -15,6 +16,10 @@ from stream.cycles.entries import Cycle, Message
 from stream.cycles.machine import Bench, Done
 from stream.cycles.promoting import supersede
 from stream.cycles.states import State
+from stream.cycles.steps.mine import TRAINED, scope_of
+from stream.learning.mining.answers import Period
+from stream.learning.mining.export import Export, Wanted
+from stream.learning.mining.redaction import Redactor
 from stream.records import Adapter, TrainingJob
 from stream.topics import TRAINING_JOBS
 
@@ -25,16 +30,31 @@ def propose_adapter(bench: Bench, cycle: Cycle) -> Done:
     if not plan.base_model:
         return Done(State.TRAINED, "no adapter is trained, since no base model is named (EDDY_TRAIN_MODEL)")
     job_id = f"{plan.folder(cycle.cycle_id).name}-adapter"
-    mined, path = bench.ledger.kept(cycle.cycle_id, State.MINED), plan.data_dir / "datasets" / f"{job_id}.jsonl"
+    redactor = Redactor(region=plan.redact_region) if plan.redact else None
     with ArchiveReader(plan.archive) as reader:
-        data = write_dataset(reader, path, agent=cycle.agent, since=mined["since"], until=mined["until"], min_quality=plan.min_quality)
-    if data.samples < plan.min_pairs:
-        path.unlink()
-        return Done(State.TRAINED, f"{data.samples:,} answers are worth learning from, but an adapter is trained on {plan.min_pairs:,} at the least (EDDY_TRAIN_MIN_PAIRS)")
-    spec = {"base_model": plan.base_model, "cycle_id": cycle.cycle_id, "dataset": data.as_json()}
+        best = Export(reader, Wanted(period=period_of(bench, cycle), split="train", min_quality=plan.min_quality))
+        if best.good < plan.min_pairs:
+            said = f"{best.good:,} queries have answers worth learning from, but an adapter is trained on {plan.min_pairs:,} at the least (EDDY_TRAIN_MIN_PAIRS)"
+            return Done(State.TRAINED, f"{said}: they are kept for the next cycle", kept=_trained(bench, cycle, best.numbers))
+        data = write_dataset(plan.data_dir / "datasets" / f"{job_id}.jsonl", best.rows(redactor))
+    redacted = None if redactor is None else dict(redactor.counts)
+    spec = {"base_model": plan.base_model, "cycle_id": cycle.cycle_id, "dataset": data.as_json() | {"redacted": redacted}}
     job = TrainingJob(job_id=job_id, requested_at=bench.clock(), spec=spec)
     bench.ledger.await_job(cycle.cycle_id, job_id, bench.clock() + plan.train_s, Message(0, TRAINING_JOBS.name, job_id, msgspec.json.encode(job).decode()))
-    return Done(State.WAITING, f"job {job_id} trains an adapter of {plan.base_model} on {data.samples:,} answers; the cycle goes on when it ends", {"job_id": job_id})
+    said = f"job {job_id} trains an adapter of {plan.base_model} on {data.samples:,} answers; the cycle goes on when it ends"
+    return Done(State.WAITING, said, {"job_id": job_id, "redacted": redacted})
+
+
+def period_of(bench: Bench, cycle: Cycle) -> Period:
+    """Say what no adapter was trained on yet: what came after the last one's, and the answers that were too few until now."""
+    last = json.loads(bench.ledger.mark(TRAINED + scope_of(cycle.agent), "{}"))
+    until = bench.ledger.kept(cycle.cycle_id, State.MINED)["until"]
+    return Period(after_seq=last.get("until", 0), until=until, agent=cycle.agent or None, also=tuple(last.get("left", ())))
+
+
+def _trained(bench: Bench, cycle: Cycle, left: list[int]) -> dict[str, Any]:
+    """Write down where the next cycle begins to look for answers; where a job fails nothing is, so that it has all of them again."""
+    return {"until": bench.ledger.kept(cycle.cycle_id, State.MINED)["until"], "left": left}
 
 
 def await_adapter(bench: Bench, cycle: Cycle) -> Done | None:
@@ -49,7 +69,7 @@ def await_adapter(bench: Bench, cycle: Cycle) -> Done | None:
     supersede(bench, cycle.cycle_id, name)
     detail = {"record": msgspec.to_builtins(adapter), "answers": _answers_of(ended["detail"]), "summary": f"adapter {adapter.name}"}
     bench.ledger.stage(cycle.cycle_id, name, detail)
-    return Done(State.TRAINED, f"adapter {adapter.name} is trained", {"adapter": adapter.name})
+    return Done(State.TRAINED, f"adapter {adapter.name} is trained", {"adapter": adapter.name}, kept=_trained(bench, cycle, []))
 
 
 def _adapter_of(detail: dict[str, Any]) -> Adapter | None:

@@ -10,6 +10,7 @@ from stream.cycles.inbox import FROZEN
 from stream.cycles.machine import Bench, Done
 from stream.cycles.promoting import clear, outdated, promote, told
 from stream.cycles.states import LIVE, Standing, State
+from stream.cycles.steps.mine import marks_of
 
 
 def settle(bench: Bench, cycle: Cycle) -> Done:
@@ -42,9 +43,8 @@ def end(bench: Bench, cycle: Cycle) -> Done:
     standings = {candidate.standing for candidate in candidates}
     undecided = State.STAGED if standings & {Standing.HELD, Standing.CANARY} else State.REJECTED
     state = State.COMPLETED if standings & LIVE or not candidates else undecided
-    mined = bench.ledger.kept(cycle.cycle_id, State.MINED)
     clear(bench, cycle.cycle_id)
-    return Done(state, _summed_up(candidates) or "nothing was to be changed", marks={mined["cursor"]: str(mined["until"])})
+    return Done(state, _summed_up(candidates) or "nothing was to be changed", marks=marks_of(bench, cycle))
 
 
 def _summed_up(candidates: list[Candidate]) -> str:

@@ -51,6 +51,16 @@ class AgentEvidence:
                 counts[0] += 1
                 counts[1] += succeeded
 
+    def below(self, least: int) -> AgentEvidence | None:
+        """Return the part that is too little to conclude anything from; None where there is none.
+
+        Args:
+            least: calls of a tool, or traces that succeeded, from which something is concluded.
+        """
+        tools = {name: list(counts) for name, counts in self.tools.items() if counts[0] < least}
+        calls = list(self.calls) if sum(self.calls) < least else [0] * (MOST_CALLS + 1)
+        return AgentEvidence(traces=self.traces, tools=tools, calls=calls) if tools or any(calls) else None
+
     def calls_at(self, share: float) -> int:
         """Return how many calls a share of the traces that succeeded came by with."""
         running, total = 0, sum(self.calls)

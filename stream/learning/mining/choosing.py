@@ -26,26 +26,32 @@ class Place:
     def take(self, answer: Answer, *, min_quality: float, max_rejected: float) -> None:
         """Take an answer to the query."""
         score = answer.score
-        if is_good(answer, min_quality) and score is not None:
+        if is_good(answer.outcome, score, min_quality) and score is not None:
             self.good = max(self.good or (score, answer.seq), (score, answer.seq))
-        elif is_bad(answer, max_rejected):
+        elif is_bad(answer.outcome, score, max_rejected):
             self.bad = max(self.bad or (-(score or 0.0), answer.seq), (-(score or 0.0), answer.seq))
 
 
-def is_good(answer: Answer, min_quality: float = MIN_QUALITY) -> bool:
+def is_good(outcome: str | None, score: float | None, min_quality: float = MIN_QUALITY) -> bool:
     """Whether an answer is one to learn from: it did not fail, and it is rated well."""
-    return answer.outcome != "failure" and answer.score is not None and answer.score >= min_quality
+    return outcome != "failure" and score is not None and score >= min_quality
 
 
-def is_bad(answer: Answer, max_rejected: float = MAX_REJECTED) -> bool:
+def is_bad(outcome: str | None, score: float | None, max_rejected: float = MAX_REJECTED) -> bool:
     """Whether an answer is one to learn to avoid: it failed, or it is rated badly; one that nobody scored is not."""
-    return answer.outcome == "failure" or (answer.score is not None and answer.score <= max_rejected)
+    return outcome == "failure" or (score is not None and score <= max_rejected)
+
+
+def is_news(answer: Answer, min_quality: float = MIN_QUALITY, max_rejected: float = MAX_REJECTED) -> bool:
+    """Whether an answer is good or bad, and was not known as that before: what was rated late counts once, when its rating makes it either."""
+    now, before = ((is_good(answer.outcome, score, min_quality), is_bad(answer.outcome, score, max_rejected)) for score in (answer.score, answer.before))
+    return any(now) and not (answer.is_late and now == before)
 
 
 def places(answers: Iterable[Answer], *, min_quality: float = MIN_QUALITY, max_rejected: float = MAX_REJECTED) -> dict[bytes, Place]:
-    """Find, for every query, where its best and its worst answer stand: some 300 bytes a query, whatever the answers hold."""
+    """Find, for every query, where its best and its worst answer stand: some 300 bytes a query that has one, whatever the answers hold."""
     found: dict[bytes, Place] = {}
-    for answer in answers:
+    for answer in (answer for answer in answers if is_news(answer, min_quality, max_rejected)):
         found.setdefault(answer.name, Place()).take(answer, min_quality=min_quality, max_rejected=max_rejected)
     return found
 

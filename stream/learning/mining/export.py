@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from stream.learning.mining.answers import Answer, answers
-from stream.learning.mining.choosing import MIN_QUALITY, chosen, places, preferred
+from stream.learning.mining.answers import Answer, Period, answers
+from stream.learning.mining.choosing import MIN_QUALITY, Place, chosen, places, preferred
 from stream.learning.splits import Split
 
 if TYPE_CHECKING:
@@ -23,17 +23,13 @@ class Wanted:
 
     Attributes:
         form: `chat` is one conversation a query, `preference` a better and a worse one.
-        agent: only of this one.
-        query_class: only of this class.
-        since_ms: log time, in epoch milliseconds, from which traces count.
+        period: which traces are read.
         split: only of this side of the split; None: of all.
         min_quality: score, in [0, 1], from which an answer is good.
     """
 
     form: Form = "chat"
-    agent: str | None = None
-    query_class: str | None = None
-    since_ms: int = 0
+    period: Period = field(default_factory=Period)
     split: Split | None = None
     min_quality: float = MIN_QUALITY
 
@@ -42,28 +38,53 @@ TEXTS = ("messages", "prompt", "chosen", "rejected")
 """Where a row holds what was said; the rest names things."""
 
 
-def exported(reader: ArchiveReader, wanted: Wanted, seen: Callable[[int], None] = lambda _: None, redactor: Redactor | None = None) -> Iterator[dict[str, Any]]:
-    """Give what is to be written, from two readings of the archive up to where it stands now.
+@dataclass(slots=True)
+class Export:
+    """What is to be written, found by a first reading of a period, and given by a second.
 
     Args:
         reader: of the archive.
         wanted: what.
         seen: told how many answers were read so far, for whoever shows progress.
-        redactor: takes secrets and personal data out of what was said; None leaves it as it was published.
     """
-    until = reader.indexed
 
-    def read() -> Iterator[Answer]:
-        for number, answer in enumerate(answers(reader, agent=wanted.agent, query_class=wanted.query_class, since_ms=wanted.since_ms), 1):
-            if answer.seq > until:
-                return
-            seen(number)
-            if wanted.split in (None, answer.split):
+    reader: ArchiveReader
+    wanted: Wanted
+    seen: Callable[[int], None] = lambda _: None
+    found: dict[bytes, Place] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the period, up to where the archive stands now."""
+        if self.wanted.period.until is None:
+            self.wanted = replace(self.wanted, period=replace(self.wanted.period, until=self.reader.indexed))
+        self.found = places(self._read(), min_quality=self.wanted.min_quality)
+
+    @property
+    def good(self) -> int:
+        """How many queries have a good answer."""
+        return sum(place.good is not None for place in self.found.values())
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the traces of every query that has a good answer: what a later reading needs of this period."""
+        return sorted(each[1] for place in self.found.values() if place.good for each in (place.good, place.bad) if each)
+
+    def rows(self, redactor: Redactor | None = None) -> Iterator[dict[str, Any]]:
+        """Give the rows, without secrets and personal data where a redactor is given."""
+        pairs = self.wanted.form == "preference"
+        rows = (_preference(better, worse) for better, worse in preferred(self._read(), self.found)) if pairs else map(_chat, chosen(self._read(), self.found))
+        return rows if redactor is None else _redacted(rows, redactor)
+
+    def _read(self) -> Iterator[Answer]:
+        for number, answer in enumerate(answers(self.reader, self.wanted.period), 1):
+            self.seen(number)
+            if self.wanted.split in (None, answer.split):
                 yield answer
 
-    found = places(read(), min_quality=wanted.min_quality)
-    rows = (_preference(better, worse) for better, worse in preferred(read(), found)) if wanted.form == "preference" else map(_chat, chosen(read(), found))
-    yield from rows if redactor is None else _redacted(rows, redactor)
+
+def exported(reader: ArchiveReader, wanted: Wanted, seen: Callable[[int], None] = lambda _: None, redactor: Redactor | None = None) -> Iterator[dict[str, Any]]:
+    """Give what is to be written; see `Export`."""
+    return Export(reader, wanted, seen).rows(redactor)
 
 
 def _redacted(rows: Iterator[dict[str, Any]], redactor: Redactor) -> Iterator[dict[str, Any]]:
