@@ -158,8 +158,9 @@ class Deployment:
         with Ledger(self.plan.ledger, time.time) as ledger:
             found: dict[str, list[str]] = {}
             for message in ledger.unsent(1_000):
-                if message.topic == AGENT_CONFIGS.name:
-                    found.setdefault(message.key, []).append(json.loads(message.value or "")["toml"])
+                said = json.loads(message.value or "{}")
+                if message.topic == AGENT_CONFIGS.name and said and not said.get("trial"):  # a trial, or its end, tells nobody what is live
+                    found.setdefault(message.key, []).append(said["toml"])
             return found
 
 
@@ -168,6 +169,10 @@ def kill_once(template: Deployment, new: dict[str, bytes], step: int, at: int, f
     here, old = template.copy(folder), template.files()
     name = f"step {step}, call {at}"
     status, _ = here.process(step, at)
+    if status == 0 and at > 1:  # the step made fewer calls than when they were counted: a collection of garbage less, a file that is cached
+        shutil.rmtree(folder)
+        kill_once(template, new, step, at - at // 8 - 1, folder, outcome)
+        return
     if status != -signal.SIGKILL:
         outcome.miss(f"{name}: the process ended with status {status} and was not killed; see {folder}")
         return
