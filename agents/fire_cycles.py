@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from stream.cycles.inbox import read_cycle_record
-from stream.learning.triggers.thresholds import Thresholds, request
+from stream.learning.triggers.thresholds import Asked, Rules, prepare, requests
+from stream.learning.triggers.watching import Watch
 from stream.records import CycleRequested
 from stream.topics import CYCLES
 from stream.transport.probe import look
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from stream.app import WorkerApp
 
 LOOK_S = 1.0
-"""Between two looks at the totals."""
+"""Between two looks at the totals, at the least."""
+PAUSE = 20.0
+"""So many times as long as a look takes the pause after it is: of a processor a twentieth at most."""
 
 
 class FiringOffice:
@@ -35,8 +39,8 @@ class FiringOffice:
     """
 
     def __init__(self, app: WorkerApp) -> None:
-        self._app, self._send, self._thresholds = app, app.send_record, Thresholds.of(app.settings)
-        self._last_s, self._unread_to = 0.0, 0
+        self._app, self._send, self._rules = app, app.send_record, Rules.of(app.settings)
+        self._watch, self._last, self._unread_to = Watch(min_quality=app.settings.min_quality), Asked(), 0
         self.asked: set[str] | None = None
 
     def revoked(self) -> None:
@@ -50,7 +54,7 @@ class FiringOffice:
         if place not in set(assigned):
             return {}
         view = (await look(self._app.settings.client_options, {place: 0}))[place]
-        self.asked, self._last_s, self._unread_to = set(), 0.0, view.end
+        self.asked, self._last, self._unread_to = set(), Asked(), view.end
         return {place: view.start}
 
     async def finish(self) -> None:
@@ -60,36 +64,43 @@ class FiringOffice:
         """Take what was asked for, by whomever."""
         for record in records:
             said = read_cycle_record(record.value)
-            if self.asked is not None and isinstance(said, CycleRequested) and not said.agent:
+            if self.asked is not None and isinstance(said, CycleRequested):
                 self.asked.add(said.cycle_id)
-                self._last_s = max(self._last_s, said.requested_at)
+                self._last.note(said.agent, said.requested_at)
             self._unread_to = 0 if record.offset + 1 >= self._unread_to else self._unread_to
 
     async def run(self) -> None:
         """Look at the totals, for ever."""
+        took_s = 0.0
         while True:
-            await asyncio.sleep(LOOK_S)
-            await self.fire(time.monotonic())
+            await asyncio.sleep(max(LOOK_S, PAUSE * took_s))
+            began_s = time.monotonic()
+            await self.fire(began_s)
+            took_s = time.monotonic() - began_s
 
     async def fire(self, now_s: float) -> None:
-        """Ask for a cycle where a threshold is crossed, once."""
-        term = self._app.routing_term
-        if self.asked is None or self._unread_to or term is None or not term.is_ready(now_s):
+        """Ask for each cycle whose threshold is crossed, once."""
+        term, known = self._app.routing_term, self.asked
+        if known is None or self._unread_to or term is None or not term.is_ready(now_s):
             return
         log_time_s = term.desk.book.log_time_ms / 1000
-        asked = request(term.desk.book.totals(), log_time_s=log_time_s, last_s=min(self._last_s, log_time_s), thresholds=self._thresholds)
-        if asked is not None and asked.cycle_id not in self.asked:
-            self.asked.add(asked.cycle_id)
-            logger.info("a learning cycle is asked for: %s", asked.cycle_id)
-            sent = await self._send(CYCLES.name, 0, asked.cycle_id.encode(), msgspec.json.encode(asked))
-            sent.add_done_callback(die_if_refused)
+        for _ in chain(self._watch.follow(term.desk.book.newest()), prepare(self._watch, self._rules, log_time_s=log_time_s)):
+            await asyncio.sleep(0)  # whoever decides the routing has the same loop
+        if self.asked is not known:
+            return  # the topic was revoked meanwhile
+        for asked in requests(self._watch, self._rules, self._last, log_time_s=log_time_s):
+            if asked.cycle_id not in known:
+                known.add(asked.cycle_id)
+                logger.info("a learning cycle is asked for: %s", asked.cycle_id)
+                sent = await self._send(CYCLES.name, 0, asked.cycle_id.encode(), msgspec.json.encode(asked))
+                sent.add_done_callback(die_if_refused)
 
 
 def register(app: WorkerApp) -> None:
     """Register the agent."""
     office = FiringOffice(app)
     app.owners.append(office)
-    if Thresholds.of(app.settings).are_set:
+    if Rules.of(app.settings).are_set:
         app.in_background(office.run, "watching for learning cycles")
 
     @app.agent(app.chunks_of(CYCLES), name="fire-cycles", concurrency=1)

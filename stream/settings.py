@@ -28,6 +28,17 @@ class DeclaredArm(BaseModel, extra="forbid"):
     usd_per_million_output_tokens: float | None = Field(default=None, ge=0)
 
 
+class AgentThresholds(BaseModel, extra="forbid"):
+    """What fires a cycle over one agent, in a table `[cycle_agents.NAME]` of `eddy.toml`; as the settings `cycle_after_…` for all."""
+
+    traces: int = Field(default=0, ge=0)
+    rated: int = Field(default=0, ge=0)
+    pairs: int = Field(default=0, ge=0)
+    drop: float = Field(default=0.0, ge=0, le=1)
+    every_s: float = Field(default=0.0, ge=0)
+    cooldown_s: float = Field(default=3_600.0, ge=0)
+
+
 OBSERVE = "observe"
 """The rollout in which what is learned serves nobody."""
 
@@ -127,15 +138,25 @@ class Settings(BaseSettings):
 
     # Learning cycles.
     cycle_after_traces: int = Field(default=0, ge=0)
-    """New traces since the last cycle after which the next one fires; 0: never by that, as for the three below."""
+    """New traces since the last cycle after which the next one fires; 0: never by that, as for the five below."""
     cycle_after_rated: int = Field(default=0, ge=0)
     """The same, of traces with a score."""
+    cycle_after_pairs: int = Field(default=0, ge=0)
+    """The same, of traces whose score is `min_quality` or better, as many as the sums surely hold."""
     cycle_after_drop: float = Field(default=0.0, ge=0, le=1)
     """Fall of the mean score, confirmed by a test, after which one fires."""
+    cycle_after_drift: float = Field(default=0.0, ge=0, le=1)
+    """Change of a class's mean score, either way, confirmed by a test, after which one fires."""
     cycle_every_s: float = Field(default=0.0, ge=0)
     """Log time after which one fires if anything is new."""
     cycle_cooldown_s: float = Field(default=3_600.0, ge=0)
     """Log time between two cycles that fire by themselves, at least."""
+    cycle_window_s: float = Field(default=3_600.0, ge=60)
+    """Length of the window that says what the mean score is now."""
+    cycle_false_alarm: float = Field(default=0.01, gt=0, lt=1)
+    """Chance that the test of a fall, and that of all classes' drifts, ever confirms one where nothing has changed."""
+    cycle_agents: dict[str, AgentThresholds] = {}
+    """Thresholds of cycles over one agent alone, by its name; `*`: of each agent without its own."""
     config_dir: Path | None = None
     """Where the agents' live configuration is; `agent_configs` in the data folder when not given."""
     evaluator: str = ""

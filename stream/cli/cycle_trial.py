@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stream.cli.common import plain, print_json
+from stream.cli.common import plain, print_json, run
+from stream.cli.cycle_thresholds import lines_of, read_thresholds
 from stream.cycles.ledger import Ledger
 from stream.cycles.machine import Bench, Machine
 from stream.cycles.plan import Plan
@@ -38,7 +39,7 @@ def try_cycle(settings: Settings, agent: str, *, as_json: bool) -> None:
     if not plan.archive.exists():
         raise EddyError(f"there is no archive at {plan.archive}, but a cycle learns from it; run this where `eddy up` or `eddy learner` runs, or set EDDY_DATA_DIR")
     with tempfile.TemporaryDirectory(prefix="eddy-dry-run-") as folder:
-        report = _tried(replace(plan, data_dir=Path(folder), evaluator=""), plan, agent)
+        report = _tried(replace(plan, data_dir=Path(folder), evaluator=""), plan, agent) | {"thresholds": run(read_thresholds(settings, agent))}
     if as_json:
         print_json(report)
     else:
@@ -69,6 +70,7 @@ def _shown(plan: Plan, candidate: Candidate) -> dict[str, Any]:
 
 
 def _print(report: dict[str, Any]) -> None:
+    print("\n".join(lines_of(report["thresholds"])))
     for step in report["steps"]:
         print(f"  {step['number'] or '–'}/{len(STATES)}  {step['step']:<11} {plain(str(step['said']), most=600)}")
     for candidate in report["candidates"]:

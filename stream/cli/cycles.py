@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def cycle(
     agent: Annotated[str, typer.Option("--agent", help="Learn for this agent alone.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a cycle would propose, from the archive of this machine; changes nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show where thresholds stand, and what a cycle would propose from this machine's archive; changes nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the cycle until it ends or waits for a training job.")] = True,
     as_json: JsonOption = False,
 ) -> None:

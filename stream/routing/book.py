@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, islice
-from operator import add
+from itertools import islice
 
 from stream.fold.pairs import PairRow
 from stream.reading.reward import QUALITY
@@ -15,7 +14,7 @@ from stream.routing.evidence import ClassEvidence, class_evidence
 from stream.routing.merging import Change, Merged, changes
 from stream.routing.pools import Pool
 from stream.routing.settings import RoutingSettings
-from stream.routing.weighing import MS, NANO_USD, Ages, Bucket, Sums
+from stream.routing.weighing import MS, NANO_USD, Ages
 
 
 class Page:
@@ -184,14 +183,9 @@ class Book:
         pool = self._pools.get(self._settings.pool_of(query_class))
         return pool.version if pool else 0
 
-    def totals(self) -> dict[Bucket, Sums]:
-        """The sums of all classes and arms together, by bucket of time."""
-        self.catch_up()
-        found: dict[Bucket, Sums] = {}
-        for bucket, sums in chain.from_iterable(pool.merged.rows() for pool in self._pools.values()):
-            there = found.get(bucket)
-            found[bucket] = tuple(map(add, there, sums)) if there else sums
-        return found
+    def newest(self) -> list[PartitionStatistics]:
+        """The newest total of every partition and class."""
+        return [total for page in self._pages.values() for total in page.newest.values()]
 
     def accounts(self, pool: str) -> tuple[Account, Account]:
         """What was spent above the ceilings of cost and of latency, in the classes of a pool together."""

@@ -23,7 +23,7 @@ class Span(NamedTuple):
     squares: float
 
 
-def changed_since(spans: Sequence[Span]) -> int | None:
+def changed_since(spans: Sequence[Span], false_alarm: float = FALSE_ALARM) -> int | None:
     """Find the start of the first bucket after the last change of the mean; None where it never changed.
 
     The generalised likelihood ratio of two means against one, of normal scores whose variance is not known, at every place between
@@ -31,6 +31,7 @@ def changed_since(spans: Sequence[Span]) -> int | None:
 
     Args:
         spans: in the order of time.
+        false_alarm: chance, in (0, 1), that one is ever found where there is none.
 
     Source: L. Besson, E. Kaufmann, O.-A. Maillard, J. Seznec, Efficient change-point detection for tackling piecewise-stationary
     bandits, JMLR 23 (2022), with the threshold log(3 n √n / δ) of their experiments. Departures: places between buckets only; the variance
@@ -42,18 +43,18 @@ def changed_since(spans: Sequence[Span]) -> int | None:
         (None, 1200)
     """
     found: int | None = None
-    while (place := _place_of_change(spans)) is not None:
+    while (place := _place_of_change(spans, false_alarm)) is not None:
         spans = spans[place:]
         found = spans[0].start_s
     return found
 
 
-def _place_of_change(spans: Sequence[Span]) -> int | None:
+def _place_of_change(spans: Sequence[Span], false_alarm: float) -> int | None:
     weight, total, squares = (math.fsum(each) for each in zip(*((span.weight, span.total, span.squares) for span in spans), strict=True)) if spans else (0.0, 0.0, 0.0)
     if weight < 2 * LEAST_WEIGHT:
         return None
     scatter = max(squares - total * total / weight, 0.0) + VAGUE * 0.25
-    best, at, before, scored = math.log(3.0 * weight**1.5 / FALSE_ALARM), None, 0.0, 0.0
+    best, at, before, scored = math.log(3.0 * weight**1.5 / false_alarm), None, 0.0, 0.0
     for place, span in enumerate(spans[:-1], start=1):
         before, scored, after = before + span.weight, scored + span.total, weight - before - span.weight
         if before < LEAST_WEIGHT or after < LEAST_WEIGHT:

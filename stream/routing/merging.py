@@ -127,11 +127,6 @@ class Merged:
                 del self._arms[arm_id]
         self._changed.clear()
 
-    def rows(self) -> Iterator[tuple[Bucket, Sums]]:
-        """The buckets of every arm, with their sums."""
-        for buckets in self._arms.values():
-            yield from buckets.sums.items()
-
     def weighed(self, ages: Ages) -> dict[str, Weighed]:
         """What each arm comes to at a moment; arms whose buckets are all retired are left out."""
         return {arm_id: weighed for arm_id, buckets in self._arms.items() if (weighed := buckets.weighed(ages))}

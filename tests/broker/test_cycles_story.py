@@ -44,7 +44,8 @@ class Place:
         self.config.parent.mkdir(parents=True)
         self.config.write_text(BY_HAND)
         (folder / "scorer.py").write_text(SCORER)
-        own = {"DATA_DIR": str(self.data_dir), "EVALUATOR": "scorer:score", "LEARNER_PORT": "0", "WORKER_PORT": "0", "PARTITIONS": "2"}
+        thresholds = '{"react": {"traces": 100000, "drop": 0.9}}'
+        own = {"DATA_DIR": str(self.data_dir), "EVALUATOR": "scorer:score", "CYCLE_AGENTS": thresholds, "LEARNER_PORT": "0", "WORKER_PORT": "0", "PARTITIONS": "2"}
         self.environ = {**os.environ, "PYTHONPATH": f"{folder}:{CHECKOUT}", **{f"EDDY_{name}": value for name, value in own.items()}}
 
     @contextmanager
@@ -86,7 +87,17 @@ def test_cycle_learns_from_what_agents_did_and_shows_what_it_changed(tmp_path: P
         place.eddy("publish", str(RUNS))
         place.until(lambda: place.archived() == RUNS_COUNT)
 
-        trial = json.loads(place.eddy("cycle", "--dry-run", "--agent", "react", "--json"))
+        def tried() -> Any:
+            return json.loads(place.eddy("cycle", "--dry-run", "--agent", "react", "--json"))
+
+        with ArchiveReader(place.data_dir / ARCHIVE_FILE) as reader:
+            runs = reader.count(agent="react")
+        place.until(lambda: tried()["thresholds"][0]["value"] == runs)  # the totals have caught up with the archive
+        trial = tried()
+        new, drop = trial["thresholds"]
+        assert (new["agent"], new["trigger"], new["threshold"], new["fires"]) == ("react", "new traces", 100_000, False)
+        assert (drop["trigger"], drop["value"]) == ("feedback drop", 0.0)
+        assert "of 100,000" in place.eddy("cycle", "--dry-run")
         (candidate,) = trial["candidates"]
         assert candidate["name"] == "config/react"
         assert "-max_turns = 2  # too few" in candidate["diff"]
@@ -115,7 +126,7 @@ def test_cycle_learns_from_what_agents_did_and_shows_what_it_changed(tmp_path: P
         assert "has no version 9" in place.eddy("configs", "rollback", "react", "9", fails=True)
 
         again = json.loads(place.eddy("cycle", "--agent", "react", "--json"))
-        assert (again["status"], again["detail"]["said"]) == ("skipped", "there is no new trace to learn from")
+        assert (again["status"], again["detail"]["said"]) == ("skipped", "there is no new trace and no new rating to learn from")
         assert "has ended as skipped" in place.eddy("cycles", "cancel", again["cycle_id"], fails=True)
         assert "held for a person's word" in place.eddy("cycles", "approve", told["cycle_id"], fails=True)
         assert "no cycle is named 'nobody'" in place.eddy("cycles", "show", "nobody", fails=True)

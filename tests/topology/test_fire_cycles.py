@@ -10,7 +10,7 @@ import msgspec
 
 from stream.agents.fire_cycles import FiringOffice
 from stream.fold.totals import Sum, identity
-from stream.records import CycleRequested
+from stream.records import Arm, ArmStatistics, CycleRequested, PartitionStatistics
 from tests.topology.chunks import Chunks, Worker, chunk, record
 
 NOW_S = 1_700_000_040
@@ -21,7 +21,9 @@ def office(worker: Worker, *, unread_to: int = 0) -> FiringOffice:
     found: FiringOffice = next(owner for owner in worker.app.owners if isinstance(owner, FiringOffice))
     sums = list(identity())
     sums[Sum.COUNT] = 50
-    book = SimpleNamespace(log_time_ms=NOW_S * 1000, totals=lambda: {(60, NOW_S - 120, 1): tuple(sums)})
+    arm = ArmStatistics(arm=Arm(model="m", agent="researcher"), buckets=((60, NOW_S - 120, 1, *sums),))
+    total = PartitionStatistics(fold="f", partition=0, offset=1, log_time_ms=NOW_S * 1000, query_class="code", arms=(arm,))
+    book = SimpleNamespace(log_time_ms=NOW_S * 1000, newest=lambda: [total])
     worker.app.routing_term = SimpleNamespace(desk=SimpleNamespace(book=book), is_ready=lambda _: True)  # type: ignore[assignment]
     found.asked, found._unread_to = set(), unread_to
     return found
@@ -70,6 +72,21 @@ async def test_what_was_asked_for_before_is_not_asked_for_again(tmp_path: Path) 
     await read(other, requested("by-hand", NOW_S - 60.0, agent="researcher"))
     await firing.fire(0.0)
     assert len(other.sent_to("eddy.cycles")) == 1
+
+
+async def test_agent_has_thresholds_and_a_cooldown_of_its_own(tmp_path: Path) -> None:
+    """Fifty traces of the researcher: a cycle over it alone, once; one that a person asked for begins its cooldown, and so does one over all."""
+    agents = {"*": {"traces": 50}, "coder": {"traces": 1}}
+    for before in ((), (requested("by-hand", NOW_S - 60.0, agent="researcher"),), (requested("by-hand", NOW_S - 60.0),)):
+        worker = Worker(tmp_path / str(before), cycle_agents=agents)
+        firing = office(worker, unread_to=len(before))
+        if before:
+            await read(worker, *before)
+        await firing.fire(0.0)
+        await firing.fire(0.0)
+
+        sent = [msgspec.json.decode(value or b"", type=CycleRequested) for _, value in worker.sent_to("eddy.cycles")]
+        assert [(said.cycle_id, said.agent, said.trigger) for said in sent] == ([] if before else [("new-traces-researcher-0", "researcher", "new traces")])
 
 
 async def test_nobody_asks_without_the_term_or_the_topic(tmp_path: Path) -> None:
