@@ -47,7 +47,7 @@ LOCKED := --extra worker --extra embedded pyproject.toml requirements/build.in
 lock: venv ## resolve requirements/*.lock anew; UPGRADE=1 takes the newest of everything
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra dev $(LOCKED) --output-file requirements/dev.lock
 	$(LOCK) --constraint requirements/dev.lock $(LOCKED) --output-file requirements/demo.lock
-	$(LOCK) --constraint requirements/dev.lock --extra train $(LOCKED) --output-file requirements/train.lock
+	$(LOCK) --constraint requirements/dev.lock --extra train $(LOCKED) requirements/train.in --output-file requirements/train.lock
 	$(LOCK) --constraint requirements/dev.lock $(LOCKED) requirements/beside.in --output-file requirements/beside.lock
 	$(LOCK) $(if $(UPGRADE),--upgrade) requirements/bench.in --output-file requirements/bench.lock
 	@! grep --line-number '://' requirements/*.lock || { echo 'a lock file names an address, but none may: remove the line, and the option that wrote it'; exit 1; }

@@ -66,7 +66,7 @@ class FiringOffice:
             said = read_cycle_record(record.value)
             if self.asked is not None and isinstance(said, CycleRequested):
                 self.asked.add(said.cycle_id)
-                self._last.note(said.agent, said.requested_at)
+                self._last.note(said.agent, said.requested_at, said.evidence)
             self._unread_to = 0 if record.offset + 1 >= self._unread_to else self._unread_to
 
     async def run(self) -> None:

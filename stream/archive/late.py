@@ -57,7 +57,7 @@ def _first(reader: ArchiveReader, trace_id: str) -> int:
 
 def _rating(entry: Entry) -> Rating | None:
     try:
-        said = read_record(entry.value, max_bytes=len(entry.value or b""), classify=lambda _: "")
+        said = read_record(entry.value, max_bytes=len(entry.value or b""), classify=lambda _: "any")
     except MalformedRecordError:
         return None
     if not isinstance(said, FeedbackReading):

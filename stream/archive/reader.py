@@ -48,7 +48,7 @@ class ArchivedTrace:
 
     def score(self) -> tuple[str, float] | None:
         """Return the source and the score that the fold gives it; None where nothing is known."""
-        reading = read_record(self.entry.value, max_bytes=len(self.entry.value or b""), classify=lambda _: "")
+        reading = read_record(self.entry.value, max_bytes=len(self.entry.value or b""), classify=lambda _: "any")
         return next(iter(self.scores(reading).items()), None) if isinstance(reading, TraceReading) else None
 
     def scores(self, reading: TraceReading) -> dict[str, float]:

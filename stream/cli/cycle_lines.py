@@ -51,7 +51,8 @@ def lines_of(told: Told) -> Iterator[str]:
     """Write a cycle out: its request, its steps, its candidates with their verdicts, its end."""
     yield f"cycle {plain(told.cycle_id)}, asked for {_when(told.requested_at)} by {plain(told.trigger) or 'somebody'}, for {plain(told.agent) or 'all agents'}"
     if told.evidence:
-        yield f"  because  {plain(json.dumps(told.evidence, ensure_ascii=False))}"
+        seen = {name: value for name, value in told.evidence.items() if name != "counted"}  # which is for whoever counts on from here
+        yield f"  because  {plain(json.dumps(seen, ensure_ascii=False))}"
     for step in told.steps:
         yield line_of(step)
     for name, known in told.candidates.items():

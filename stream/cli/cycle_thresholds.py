@@ -35,7 +35,7 @@ async def read_thresholds(settings: Settings, agent: str) -> list[dict[str, Any]
     except (BrokerUnavailableError, TopicMismatchError) as exc:
         return f"where the thresholds stand is not known: {exc}"
     for told in reversed(history.newest(len(history))):
-        asked.note(told.agent, told.requested_at)
+        asked.note(told.agent, told.requested_at, told.evidence)
     totals = overview.statistics
     for _ in watch.follow(totals):
         pass

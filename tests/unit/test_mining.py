@@ -50,6 +50,18 @@ async def test_best_answer_of_each_query_is_exported_as_a_conversation(tmp_path:
     assert rows["tool"]["messages"][2]["tool_call_id"] == call["id"]
 
 
+async def test_answer_to_a_query_whose_class_nobody_named_is_read(tmp_path: Path) -> None:
+    """Most agents name none: the archive has classed it, and its score does not depend on it."""
+    log = Log()
+    log.say("plain", query="What is five?", result="5", outcome="success", model="m")
+    path = await filled(tmp_path, log)
+
+    with ArchiveReader(path) as reader:
+        (row,) = exported(reader, Wanted())
+
+    assert (row["trace_id"], row["score"]) == ("plain", 1.0)
+
+
 async def test_preference_pairs_have_the_best_and_the_worst_answer(tmp_path: Path) -> None:
     """One query has both: `five` before `six`, which failed."""
     path = await filled(tmp_path, conversation_log())

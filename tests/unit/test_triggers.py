@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream.fold.totals import MICRO, Sum, identity
-from stream.learning.triggers.thresholds import Asked, Reading, Rules, Thresholds, readings, requests
+from stream.learning.triggers.thresholds import Asked, Last, Reading, Rules, Thresholds, readings, requests
 from stream.learning.triggers.watching import Watch, least_good
 from stream.records import Arm, ArmStatistics, CycleRequested, PartitionStatistics
 from stream.settings import load
@@ -43,12 +44,12 @@ def asked(rows: Iterable[Row] | Watch, *, minutes: int = 60, last_s: float = 0.0
     """What is asked for over all agents."""
     watch = rows if isinstance(rows, Watch) else watched(total(rows))
     rules = Rules(Thresholds(**{"cooldown_s": 600.0, **given}))
-    return next(requests(watch, rules, Asked(last_s), log_time_s=START_S + 60.0 * minutes), None)
+    return next(requests(watch, rules, Asked(Last(last_s)), log_time_s=START_S + 60.0 * minutes), None)
 
 
 def said(found: CycleRequested | None) -> Mapping[str, Any]:
     assert found is not None
-    return {"trigger": found.trigger, "agent": found.agent, **found.evidence}
+    return {"trigger": found.trigger, "agent": found.agent, **{name: value for name, value in found.evidence.items() if name != "counted"}}
 
 
 def test_new_traces_ratings_and_pairs_fire_at_their_thresholds() -> None:
@@ -91,6 +92,31 @@ def test_only_what_came_since_the_last_cycle_counts() -> None:
     assert said(asked(rows, minutes=70, last_s=START_S + 1800.0, traces=35))["new_traces"] == 35
     assert asked(rows, minutes=120, last_s=START_S + 3600.0, traces=6) is None
     assert said(asked(rows, minutes=120, last_s=START_S + 3600.0, traces=5))["new_traces"] == 5
+
+
+def test_what_a_request_has_counted_is_not_new_whatever_bucket_it_is_in_later() -> None:
+    """Fifty traces in one minute, and a request half-way through it: none is new then, nor when the minute has become a part of an hour, or a day; seven that follow are."""
+    hour, day = START_S // 3600 * 3600, START_S // 86_400 * 86_400
+    at_s = START_S + 30.0
+    first = next(requests(watched(total([row(0, [1.0] * 50)])), Rules(Thresholds(traces=50, cooldown_s=0.0)), Asked(), log_time_s=at_s))
+    asked_for = Asked()
+    asked_for.note(first.agent, first.requested_at, msgspec.json.decode(msgspec.json.encode(first.evidence)))
+
+    for width_s, start_s in ((60, START_S), (3600, hour), (86_400, day)):
+        for more in (0, 7):
+            rows = [(width_s, start_s, *row(0, [1.0] * (50 + more))[2:])]
+            (read,) = readings(watched(total(rows)), Rules(Thresholds(traces=50, rated=50, pairs=50)), asked_for, log_time_s=at_s + 100_000.0)
+            assert [each.value for each in read] == [more, more, more]
+
+
+@pytest.mark.parametrize("said", [None, 5, {"60": 3}, {"x": [1, 2, 3]}, {"60": [1, 2]}, {"60": ["a", 2, 3]}])
+def test_request_that_does_not_say_what_it_has_counted_is_taken_by_its_time(said: Any) -> None:
+    """A person's says nothing; what another process says may be anything."""
+    asked_for = Asked()
+    asked_for.note("", START_S + 30.0, {"counted": said})
+
+    (read,) = readings(watched(total([row(0, [1.0] * 50)])), Rules(Thresholds(traces=50)), asked_for, log_time_s=START_S + 60.0)
+    assert read[0].value == 25
 
 
 def test_time_fires_where_anything_is_new_and_never_within_the_cooldown() -> None:
@@ -209,9 +235,9 @@ def test_agents_have_thresholds_of_their_own() -> None:
     assert fired(Rules(agents=each)) == [("many", "new-traces-many-0")]
     assert fired(Rules(agents=each | {"few": Thresholds(traces=2), "many": Thresholds(traces=10)})) == [("few", "new-traces-few-0")]
     assert fired(Rules(Thresholds(traces=21), each)) == [("", "new-traces-0")]  # a cycle over all is one over each
-    assert fired(Rules(agents=each), Asked(0.0, {"many": START_S + 60.0})) == []
-    assert fired(Rules(agents=each), Asked(START_S + 60.0)) == []
-    assert fired(Rules(agents=each), Asked(0.0, {"few": START_S + 60.0})) == [("many", "new-traces-many-0")]
+    assert fired(Rules(agents=each), Asked(agents={"many": Last(START_S + 60.0)})) == []
+    assert fired(Rules(agents=each), Asked(Last(START_S + 60.0))) == []
+    assert fired(Rules(agents=each), Asked(agents={"few": Last(START_S + 60.0)})) == [("many", "new-traces-many-0")]
 
 
 def test_each_threshold_says_where_it_stands() -> None:
@@ -219,7 +245,7 @@ def test_each_threshold_says_where_it_stands() -> None:
     watch = watched(total([row(0, [1.0] * 4)]))
     rules = Rules(Thresholds(traces=10, drop=0.1, every_s=60.0), {"coder": Thresholds(pairs=5)})
 
-    (everywhere, coder) = readings(watch, rules, Asked(START_S - 600.0), log_time_s=START_S + 1200.0)
+    (everywhere, coder) = readings(watch, rules, Asked(Last(START_S - 600.0)), log_time_s=START_S + 1200.0)
 
     assert [(each.trigger, each.value, each.threshold, each.is_crossed) for each in everywhere] == [
         ("new traces", 4, 10, False), ("feedback drop", 0.0, 0.1, False), ("time", 1800.0, 60.0, True)]  # fmt: skip

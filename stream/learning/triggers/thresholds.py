@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stream.fold.totals import MINUTE_S
 from stream.learning.evolving.live import NAME
 from stream.learning.triggers.watching import Course, Watch
-from stream.learning.triggers.windows import COUNT, GOOD, SCORED, hopping, mean, since, tumbling
+from stream.learning.triggers.windows import Counts, counted, hopping, mean, since, tumbling
 from stream.records import CycleRequested
 from stream.routing.drift import changed_since
 
@@ -92,28 +92,53 @@ class Rules:
         return thresholds if thresholds is not None and thresholds.are_set and NAME.fullmatch(agent) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Last:
+    """When a cycle was asked for last.
+
+    Attributes:
+        at_s: epoch seconds; 0: never.
+        counted: what had been counted by then, where the request says so.
+    """
+
+    at_s: float = 0.0
+    counted: Counts | None = None
+
+
 @dataclass(slots=True)
 class Asked:
-    """When cycles were asked for last, in epoch seconds; 0: never.
+    """When cycles were asked for last.
 
     Attributes:
         everywhere: over all agents.
         agents: over one alone.
     """
 
-    everywhere: float = 0.0
-    agents: dict[str, float] = field(default_factory=dict)
+    everywhere: Last = field(default_factory=Last)
+    agents: dict[str, Last] = field(default_factory=dict)
 
-    def note(self, agent: str, requested_at: float) -> None:
+    def note(self, agent: str, requested_at: float, evidence: Mapping[str, Any]) -> None:
         """Note a request, by whomever; of all agents where none is named."""
-        if agent:
-            self.agents[agent] = max(self.agents.get(agent, 0.0), requested_at)
-        else:
-            self.everywhere = max(self.everywhere, requested_at)
+        if requested_at > (self.agents.get(agent, Last()) if agent else self.everywhere).at_s:
+            last = Last(requested_at, _counted(evidence.get("counted")))
+            if agent:
+                self.agents[agent] = last
+            else:
+                self.everywhere = last
 
-    def last(self, agent: str) -> float:
-        """When what an agent did was in a cycle last: its own, or one over all."""
-        return max(self.everywhere, self.agents.get(agent, 0.0)) if agent else self.everywhere
+    def last(self, agent: str, log_time_s: float) -> Last:
+        """When what an agent did was in a cycle last: its own, or one over all; never after now."""
+        own = self.agents.get(agent, Last())
+        found = self.everywhere if not agent else own if own.at_s >= self.everywhere.at_s else Last(self.everywhere.at_s)
+        return found if found.at_s <= log_time_s else Last(log_time_s)
+
+
+def _counted(said: Any) -> Counts | None:
+    """Read what a request says that had been counted; None where it says nothing of the kind: it is another process's word."""
+    try:
+        return {int(width): (int(traces), int(scored), int(good)) for width, (traces, scored, good) in said.items()}
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +186,10 @@ def readings(watch: Watch, rules: Rules, asked: Asked, *, log_time_s: float) -> 
         log_time_s: the greatest there is, epoch seconds.
     """
     if rules.everywhere.are_set:
-        yield list(_readings(watch.everything, rules.everywhere, "", min(asked.last(""), log_time_s), log_time_s, watch.classes))
+        yield list(_readings(watch.everything, rules.everywhere, "", asked.last("", log_time_s), log_time_s, watch.classes))
     agents = {name: thresholds for name in sorted({*watch.agents, *rules.agents}) if name != EACH and (thresholds := rules.of_agent(name))}
     for name, thresholds in agents.items():
-        yield list(_readings(watch.agents.get(name, Course()), thresholds, name, min(asked.last(name), log_time_s), log_time_s, {}, among=len(agents)))
+        yield list(_readings(watch.agents.get(name, Course()), thresholds, name, asked.last(name, log_time_s), log_time_s, {}, among=len(agents)))
 
 
 def requests(watch: Watch, rules: Rules, asked: Asked, *, log_time_s: float) -> Iterator[CycleRequested]:
@@ -177,10 +202,10 @@ def requests(watch: Watch, rules: Rules, asked: Asked, *, log_time_s: float) -> 
                 return
 
 
-def _readings(course: Course, thresholds: Thresholds, agent: str, last_s: float, log_time_s: float, classes: Mapping[str, Course], *, among: int = 1) -> Iterator[Reading]:
-    new = {name: since(course, place, last_s) for name, place in (("new_traces", COUNT), ("new_rated", SCORED), ("new_pairs", GOOD))}
+def _readings(course: Course, thresholds: Thresholds, agent: str, last: Last, log_time_s: float, classes: Mapping[str, Course], *, among: int = 1) -> Iterator[Reading]:
+    last_s, new = last.at_s, dict(zip(("new_traces", "new_rated", "new_pairs"), since(course, last.at_s, last.counted), strict=True))
     wait_s = max(0.0, thresholds.cooldown_s - (log_time_s - last_s))
-    evidence = new | {"since": last_s}
+    evidence = new | {"since": last_s, "counted": {str(width_s): list(counts) for width_s, counts in counted(course, log_time_s).items()}}
 
     def reading(trigger: str, value: float, threshold: float, seen: dict[str, Any] | None = None) -> Reading:
         return Reading(agent=agent, trigger=trigger, value=value, threshold=threshold, wait_s=wait_s, evidence=evidence | (seen or {}))

@@ -14,7 +14,7 @@ from stream.routing.merging import Row, changes
 from stream.routing.weighing import BY_SOURCE
 
 MOST_AGENTS = 1_000
-"""Agents that are watched; names beyond are somebody's invention, and count for everything alone."""
+"""Agents that are watched, ever; names beyond are somebody's invention, and count for everything alone."""
 ARM = ("model", "agent", "config_version", "adapter")
 _KEY = 3
 """Columns of a row that name its bucket."""
@@ -65,6 +65,7 @@ class Watch:
     def __init__(self, *, min_quality: float) -> None:
         self._good = round(min_quality * MICRO)
         self._held: dict[tuple[str, int], PartitionStatistics] = {}
+        self._admitted: set[str] = set()
         self.everything = Course()
         self.agents: dict[str, Course] = {}
         self.classes: dict[str, Course] = {}
@@ -85,7 +86,7 @@ class Watch:
         query_class, partition = next((total.query_class, total.partition) for total in (after, before) if total)
         for _, arm, gone, come in changes(before, after, ARM):
             courses = [self.everything, self.classes.setdefault(query_class, Course())]
-            if arm.agent in self.agents or len(self.agents) < MOST_AGENTS:
+            if self._admits(arm.agent):
                 courses.append(self.agents.setdefault(arm.agent, Course()))
             for sign, rows in ((-1, gone), (1, come)):
                 for row in rows:
@@ -97,6 +98,12 @@ class Watch:
         else:
             self._held.pop((query_class, partition), None)
             self._prune()
+
+    def _admits(self, agent: str) -> bool:
+        """Whether an agent is watched: one that is or is not stays so, since what was not counted cannot be taken out."""
+        if agent not in self._admitted and len(self._admitted) < MOST_AGENTS:
+            self._admitted.add(agent)
+        return agent in self._admitted
 
     def _prune(self) -> None:
         for courses in (self.agents, self.classes):

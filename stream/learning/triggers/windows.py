@@ -3,27 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from stream.fold.totals import MICRO, MINUTE_S
+from stream.fold.totals import MICRO, MINUTE_S, WIDTHS_S
 from stream.learning.triggers.watching import Course
 from stream.routing.drift import Span
 
 COUNT, SCORED, TOTAL, SQUARES, GOOD = range(5)
 """Places in a tally."""
+NONE = (0, 0, 0)
 
 
-def since(course: Course, place: int, since_s: float) -> int:
-    """Count in the tumbling window that began at a time and is open still; of a bucket that began before it, the part that lies after it.
+Counts = Mapping[int, tuple[int, int, int]]
+"""By width, in seconds: what had been counted of traces, scores and good scores in the minute, hour and day of a moment, up to it."""
+
+
+def counted(course: Course, at_s: float) -> Counts:
+    """Count what there is until now in the minute, the hour and the day of a moment.
+
+    Whoever counts from that moment on can take it out of the bucket that the moment lies in, however wide that is by then.
+    """
+    starts = {width_s: at_s // width_s * width_s for width_s in WIDTHS_S}
+    tallies = {width_s: [tally for (_, start_s), tally in course.buckets.items() if start_s >= start] for width_s, start in starts.items()}
+    return {width_s: (_sum(found, COUNT), _sum(found, SCORED), _sum(found, GOOD)) for width_s, found in tallies.items()}
+
+
+def since(course: Course, since_s: float, before: Counts | None = None) -> tuple[int, int, int]:
+    """Count traces, scores and good scores in the tumbling window that began at a time and is open still.
+
+    Args:
+        course: by time.
+        since_s: when it began, epoch seconds.
+        before: what was counted at that time; where it is not known, of a bucket that began before it the part counts that lies after it.
 
     Example:
         >>> course = Course()
         >>> course.buckets = {(60, 0): (10, 0, 0, 0, 0), (60, 60): (10, 0, 0, 0, 0)}
-        >>> since(course, COUNT, 30.0)     # half of the first, all of the second
-        15
+        >>> since(course, 30.0), since(course, 30.0, {60: (9, 0, 0)})     # half of the first, or one of it; all of the second
+        ((15, 0, 0), (11, 0, 0))
     """
-    parts = ((min(max(start_s + width_s - since_s, 0.0) / width_s, 1.0), tally[place]) for (width_s, start_s), tally in course.buckets.items() if start_s + width_s > since_s)
-    return math.floor(math.fsum(part * count for part, count in parts))
+    found = [0.0, 0.0, 0.0]
+    for (width_s, start_s), tally in course.buckets.items():
+        if start_s + width_s <= since_s:
+            continue
+        for number, place in enumerate((COUNT, SCORED, GOOD)):
+            if start_s >= since_s:
+                found[number] += tally[place]
+            elif before is None:
+                found[number] += tally[place] * (start_s + width_s - since_s) / width_s
+            else:
+                found[number] += max(tally[place] - before.get(width_s, NONE)[number], 0)
+    traces, scored, good = map(math.floor, found)
+    return traces, scored, good
 
 
 def tumbling(course: Course, until_s: float) -> list[Span]:
@@ -52,5 +83,5 @@ def mean(windows: Sequence[Span]) -> float | None:
     return math.fsum(span.total for span in windows) / weight if weight else None
 
 
-def _sum(tallies: list[tuple[int, ...]], place: int) -> int:
+def _sum(tallies: Sequence[tuple[int, ...]], place: int) -> int:
     return sum(tally[place] for tally in tallies)
