@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from stream.cycles.evidence import Evidence
 from stream.cycles.inbox import take_job
 from stream.cycles.ledger import LIFETIME, Ledger
 from stream.cycles.machine import Bench, Machine
@@ -280,6 +281,19 @@ def test_one_lucky_trace_changes_nothing() -> None:
     assert proposed("react", text, enough) == (text, "")
 
 
+def test_only_what_is_too_little_is_carried_on() -> None:
+    """By hand: of two tools the one with nineteen calls; of traces that succeeded nineteen, and none of twenty."""
+    enough = AgentEvidence(traces=40, tools={"sql": [20, 20], "own": [19, 3]}, calls=[20] + [0] * 100)
+    few = AgentEvidence(traces=19, calls=[0, 19] + [0] * 99)
+
+    assert enough.below(20) == AgentEvidence(traces=40, tools={"own": [19, 3]})
+    assert few.below(20) == few
+    assert AgentEvidence(traces=40, tools={"sql": [20, 20]}).below(20) is None
+    carried = Evidence(traces=9, draws=499, agents={"a": enough, "b": AgentEvidence(traces=3)}).carried(least=20, least_draws=500)
+    assert carried == Evidence(draws=499, agents={"a": AgentEvidence(traces=40, tools={"own": [19, 3]})})
+    assert Evidence(draws=500).carried(least=20, least_draws=500) == Evidence()
+
+
 # ---- adapters
 
 
@@ -464,6 +478,21 @@ def drawn(log: Log, number: int, arm: str, score: float) -> None:
     """A request whose arm was drawn evenly of two."""
     decision = {"kind": "drawn", "query_class": "code", "arm": {"model": arm}, "propensity": 0.5, "candidates": ["good", "bad"]}
     log.trace(f"d{number}", query=f"question {number}", model=arm, outcome="success" if score else "failure", decision=decision)
+
+
+async def test_draws_that_are_too_few_count_in_the_next_cycle(deploy: Deploy) -> None:
+    """Three hundred of five hundred: no policies are compared; with three hundred more they are, and are used up."""
+    here, log, said = deploy(policy="static"), Log(), []
+    for cycle_id, first, count in (("c1", 0, 300), ("c2", 300, 300), ("c3", 600, 10)):
+        for number in range(first, first + count):
+            drawn(log, number, ("good", "bad")[number % 2], 1.0)
+        await here.archive_more(log.records[first:])
+        here.run(cycle_id)
+        said.append(here.ledger.detail(cycle_id, State.ROUTED)["said"])
+
+    assert said[0].startswith("300 new requests were drawn")
+    assert "would have earned" in said[1]
+    assert said[2].startswith("10 new requests were drawn")
 
 
 async def test_policy_that_would_have_earned_more_takes_over(deploy: Deploy) -> None:
