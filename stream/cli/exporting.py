@@ -33,7 +33,7 @@ def export(
     query_class: Annotated[str | None, typer.Option("--class", help="Only of this class.")] = None,
     since: Annotated[str, typer.Option("--since", help="The period, up to now: a number and m, h, d or w; all when left out.")] = "",
     split: Annotated[Literal["train", "tune", "test"] | None, typer.Option("--split", help="Only of this side; no query is on two.")] = None,
-    min_quality: Annotated[float, typer.Option("--min-quality", min=0.0, max=1.0, help="Score from which an answer is good.")] = 0.7,
+    min_quality: Annotated[float | None, typer.Option("--min-quality", min=0.0, max=1.0, help="Score from which an answer is good; EDDY_MIN_QUALITY when left out.")] = None,
     redact: Annotated[bool | None, typer.Option("--redact/--no-redact", help="Take secrets and personal data out; as EDDY_REDACT says when left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +53,7 @@ def export(
     path = output or Path(f"eddy-{form}{SUFFIXES[form]}")
     since_ms = int((time.time() - seconds_of(since)) * 1000) if since else 0
     period = Period(agent=agent, query_class=query_class, since_ms=since_ms)
-    wanted = Wanted(form="preference" if form == "preference" else "chat", period=period, split=split, min_quality=min_quality)
+    wanted = Wanted(form="preference" if form == "preference" else "chat", period=period, split=split, min_quality=settings.min_quality if min_quality is None else min_quality)
     redactor = Redactor(region=settings.redact_region) if (settings.redact if redact is None else redact) else None
     with ArchiveReader(settings.data_dir / ARCHIVE_FILE) as reader, _progress(quiet=as_json) as seen:
         rows = exported(reader, wanted, seen, redactor)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from stream.fold.totals import MICRO, Sum, identity
+from stream.learning.triggers import watching
 from stream.learning.triggers.thresholds import Asked, Last, Reading, Rules, Thresholds, readings, requests
 from stream.learning.triggers.watching import Watch, least_good
 from stream.records import Arm, ArmStatistics, CycleRequested, PartitionStatistics
@@ -158,6 +159,19 @@ def test_totals_that_change_are_watched_as_if_they_were_read_anew() -> None:
         assert watch.everything.buckets == fresh.everything.buckets
         for mine, theirs in ((watch.agents, fresh.agents), (watch.classes, fresh.classes)):
             assert {name: course.buckets for name, course in mine.items() if course.buckets} == {name: course.buckets for name, course in theirs.items()}
+
+
+def test_agents_beyond_the_cap_are_never_watched_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two may be: the third is counted in everything, and is not taken out of what it was never counted in, though one of the two has left meanwhile."""
+    monkeypatch.setattr(watching, "MOST_AGENTS", 2)
+    totals = [total([row(0, [1.0] * 5)], agent=agent, partition=number) for number, agent in enumerate(("a", "b", "c"))]
+    watch = watched(*totals)
+    for there in (totals[1:], totals[1:2]):
+        for _ in watch.follow(there):
+            pass
+
+    assert set(watch.agents) == {"b"}
+    assert [tally[0] for tally in watch.everything.buckets.values()] == [5]
 
 
 # ---- changes

@@ -6,6 +6,7 @@ A new total costs what has changed in it. All sums are integers, so that whoever
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import add, sub
 from typing import TypeAlias
 
 from stream.fold.totals import MICRO, Sum
@@ -16,9 +17,11 @@ from stream.routing.weighing import BY_SOURCE
 MOST_AGENTS = 1_000
 """Agents that are watched, ever; names beyond are somebody's invention, and count for everything alone."""
 ARM = ("model", "agent", "config_version", "adapter")
+COUNT, REWARD, QUALITY = int(Sum.COUNT), (int(Sum.REWARD),), tuple(int(place) for place in BY_SOURCE if place != Sum.REWARD)
+"""Where the scores stand that traces are judged by; as plain integers, which are looked up faster."""
 _KEY = 3
 """Columns of a row that name its bucket."""
-Tally: TypeAlias = tuple[int, int, int, int, int]
+Tally: TypeAlias = tuple[int, ...]
 """Traces, of them scored, sum of the micro-scores, of their squares, and how many scores are good at the least."""
 NOTHING: Tally = (0, 0, 0, 0, 0)
 
@@ -42,10 +45,11 @@ class Course:
     def change(self, row: Row, tally: Tally, sign: int) -> None:
         """Add a row of a total, or take it out."""
         bucket = (row[0], row[1])
-        new = tuple(there + sign * more for there, more in zip(self.buckets.get(bucket, NOTHING), tally, strict=True))
+        there = self.buckets.get(bucket, NOTHING)
+        new = tuple(map(add if sign > 0 else sub, there, tally))
         self.version += 1
         if any(new):
-            self.buckets[bucket] = new  # type: ignore[assignment]
+            self.buckets[bucket] = new
         else:
             self.buckets.pop(bucket, None)
 
@@ -118,10 +122,10 @@ def tally_of(sums: tuple[int, ...], good: int) -> Tally:
         sums: by `stream.fold.totals.Sum`.
         good: micro-score from which one is good.
     """
-    places = (Sum.REWARD,) if len(sums) > Sum.REWARD else (place for place in BY_SOURCE if place != Sum.REWARD)
+    places = REWARD if len(sums) > REWARD[0] else QUALITY
     columns = [(count, sums[place + 1], sums[place + 2]) for place in places if (count := sums[place])]
     scored, total, squares = (sum(column) for column in zip(*columns, strict=True)) if columns else (0, 0, 0)
-    return sums[Sum.COUNT], scored, total, squares, sum(least_good(*each, good) for each in columns)
+    return sums[COUNT], scored, total, squares, sum(least_good(*each, good) for each in columns)
 
 
 def least_good(count: int, total: int, squares: int, good: int) -> int:
