@@ -55,3 +55,46 @@ def test_agent_pairs_have_the_best_agents_tools_by_calls() -> None:
 def test_class_with_too_few_answers_is_left_out() -> None:
     miner = TrainingDataMiner(Store(trace(), trace(), trace("hi")), min_samples_per_class=2)
     assert (list(miner.extract_routing_pairs()), list(miner.extract_agent_config_pairs())) == (["math"], ["math"])
+
+
+def test_conversations_hold_the_best_answer_to_each_query_with_its_tools() -> None:
+    """Of three answers to a query, written differently, the one rated .9; an unrated one that succeeded counts as 1; one that failed is none."""
+    best = trace(" SOLVE x + 1 = 2 ", feedback=0.9, tools="sql", result="one")
+    plain = trace("hi", feedback=None, result="hello")
+    store = Store(trace(feedback=0.8), best, trace(feedback=0.7, result="2"), plain, trace("no", outcome="failure", feedback=0.9))
+
+    rows = {row["trace_id"]: row for row in TrainingDataMiner(store).conversations()}
+
+    assert set(rows) == {best.trace_id, plain.trace_id}
+    assert [message["role"] for message in rows[best.trace_id]["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert rows[plain.trace_id]["messages"] == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    assert (rows[best.trace_id]["score"], rows[plain.trace_id]["score"]) == (0.9, 1.0)
+
+
+def test_of_equally_rated_answers_the_newest_stands() -> None:
+    """Stores list the newest first."""
+    newer, older = trace(result="new"), trace(result="old")
+
+    (row,) = TrainingDataMiner(Store(newer, older)).conversations()
+
+    assert row["trace_id"] == newer.trace_id
+
+
+def test_preferences_hold_the_best_and_the_worst_answer() -> None:
+    """With both ids; a query whose answers are all good, or all bad, has none."""
+    good, bad = trace(feedback=0.9, result="1"), trace(outcome="failure", feedback=None, result="2")
+
+    (pair,) = TrainingDataMiner(Store(good, trace(feedback=0.5, result="3"), bad, trace("hi"), trace("no", feedback=0.1))).preferences()
+
+    assert (pair["chosen_trace_id"], pair["rejected_trace_id"]) == (good.trace_id, bad.trace_id)
+    assert (pair["prompt"][0]["content"], pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (MATH, "1", "2")
+
+
+def test_sides_of_the_split_share_no_query() -> None:
+    """All sides together are everything."""
+    miner = TrainingDataMiner(Store(*(trace(f"question {number}") for number in range(40))))
+
+    sides = [{row["messages"][0]["content"] for row in miner.conversations(split=split)} for split in ("train", "tune", "test")]
+
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 40

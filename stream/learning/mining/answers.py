@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -36,6 +36,26 @@ class Said(msgspec.Struct):
     decision: Any = None
     steps: list[_Step] = msgspec.field(default_factory=list)
     messages: Any = None
+
+
+class Conversed(Protocol):
+    """What a conversation is written from, in whatever form a trace comes."""
+
+    @property
+    def query(self) -> str:
+        """What was asked."""
+
+    @property
+    def result(self) -> str:
+        """What was answered."""
+
+    @property
+    def steps(self) -> Any:
+        """Each with `step_type`, `input` and `output`."""
+
+    @property
+    def messages(self) -> Any:
+        """The conversation, where it was recorded."""
 
 
 _decode = msgspec.json.Decoder(Said).decode
@@ -180,7 +200,7 @@ def _read(trace: ArchivedTrace) -> Said | None:
         return None
 
 
-def conversation(said: Said) -> list[dict[str, Any]]:
+def conversation(said: Conversed) -> list[dict[str, Any]]:
     """Write a trace as chat messages: as it was recorded, else the query, each tool call with what it gave, and the answer.
 
     Example:
@@ -195,7 +215,7 @@ def conversation(said: Said) -> list[dict[str, Any]]:
     return [{"role": "user", "content": said.query}, *between, {"role": "assistant", "content": said.result}]
 
 
-def _call(number: int, step: _Step) -> tuple[dict[str, Any], dict[str, Any]]:
+def _call(number: int, step: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     name, arguments, result = step.input["tool"], step.input.get("arguments", {}), step.output.get("result", "")
     call = {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": _text(arguments)}}
     return {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "tool_call_id": call["id"], "name": name, "content": _text(result)}

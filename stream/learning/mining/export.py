@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,9 +71,7 @@ class Export:
 
     def rows(self, redactor: Redactor | None = None) -> Iterator[dict[str, Any]]:
         """Give the rows, without secrets and personal data where a redactor is given."""
-        pairs = self.wanted.form == "preference"
-        rows = (_preference(better, worse) for better, worse in preferred(self._read(), self.found)) if pairs else map(_chat, chosen(self._read(), self.found))
-        return rows if redactor is None else _redacted(rows, redactor)
+        return rows_of(self._read(), self.found, self.wanted.form, redactor)
 
     def _read(self) -> Iterator[Answer]:
         for number, answer in enumerate(answers(self.reader, self.wanted.period), 1):
@@ -85,6 +83,12 @@ class Export:
 def exported(reader: ArchiveReader, wanted: Wanted, seen: Callable[[int], None] = lambda _: None, redactor: Redactor | None = None) -> Iterator[dict[str, Any]]:
     """Give what is to be written; see `Export`."""
     return Export(reader, wanted, seen).rows(redactor)
+
+
+def rows_of(read: Iterable[Answer], found: dict[bytes, Place], form: Form, redactor: Redactor | None = None) -> Iterator[dict[str, Any]]:
+    """Write the rows of some answers, among which the best and worst of each query were found."""
+    rows = (_preference(better, worse) for better, worse in preferred(read, found)) if form == "preference" else map(_chat, chosen(read, found))
+    return rows if redactor is None else _redacted(rows, redactor)
 
 
 def _redacted(rows: Iterator[dict[str, Any]], redactor: Redactor) -> Iterator[dict[str, Any]]:
