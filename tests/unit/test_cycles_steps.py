@@ -369,6 +369,25 @@ async def test_answers_of_a_job_that_failed_are_trained_on_by_the_next(deploy: D
     assert (first, second, third) == (sorted(in_training(10)), sorted(in_training(20)), sorted(in_training(10, first=20)))
 
 
+async def test_cycle_beside_one_that_waits_trains_nothing_and_is_not_mined_again(deploy: Deploy) -> None:
+    """The second mines ten more traces, trains nothing, and moves the cursor, which the first then leaves where it is; the third trains on what the first had not."""
+    here, log = deploy(train_model="tiny", train_min_pairs=1, redact=False), fill(Log(), 10)
+    await here.archive(log)
+    assert here.run("c1") is State.WAITING
+    await here.archive_more(fill(log, 10, first=10).records[10:])
+    here.run("c2")
+    assert "cycle c1 has an adapter trained still" in here.ledger.detail("c2", State.TRAINED)["said"]
+    take_job(here.ledger, msgspec.json.encode(TrainingFinished(job_id="c1-adapter", trainer="t", status="succeeded", detail={"adapter": ADAPTER})))
+    here.run("c1")
+    assert here.ledger.mark("mined/*", "") == "20"
+    await here.archive_more(fill(log, 1, first=20).records[20:])
+    here.run("c3")
+
+    assert here.ledger.detail("c3", State.MINED)["traces"] == 1
+    first, second = map(sorted, trained_on(here))
+    assert (first, second) == (sorted(in_training(10)), sorted(in_training(11, first=10)))
+
+
 async def test_rating_that_comes_after_its_trace_was_mined_reaches_the_next_cycle_once(deploy: Deploy) -> None:
     """Unrated traces give nothing to train on; rated, they do, in the next cycle and in no later one, whoever says the same again."""
     here, log = deploy(train_model="tiny", train_min_pairs=1, redact=False), Log()

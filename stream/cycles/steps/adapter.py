@@ -29,13 +29,15 @@ def propose_adapter(bench: Bench, cycle: Cycle) -> Done:
     plan = bench.plan
     if not plan.base_model:
         return Done(State.TRAINED, "no adapter is trained, since no base model is named (EDDY_TRAIN_MODEL)")
+    if other := _trains_already(bench, cycle):
+        return Done(State.TRAINED, f"cycle {other} has an adapter trained still: what has come since is kept for the next cycle after it")
     job_id = f"{plan.folder(cycle.cycle_id).name}-adapter"
-    redactor = Redactor(region=plan.redact_region) if plan.redact else None
     with ArchiveReader(plan.archive) as reader:
         best = Export(reader, Wanted(period=period_of(bench, cycle), split="train", min_quality=plan.min_quality))
         if best.good < plan.min_pairs:
             said = f"{best.good:,} queries have answers worth learning from, but an adapter is trained on {plan.min_pairs:,} at the least (EDDY_TRAIN_MIN_PAIRS)"
             return Done(State.TRAINED, f"{said}: they are kept for the next cycle", kept=_trained(bench, cycle, best.numbers))
+        redactor = Redactor(region=plan.redact_region) if plan.redact else None
         data = write_dataset(plan.data_dir / "datasets" / f"{job_id}.jsonl", best.rows(redactor))
     redacted = None if redactor is None else dict(redactor.counts)
     spec = {"base_model": plan.base_model, "cycle_id": cycle.cycle_id, "dataset": data.as_json() | {"redacted": redacted}}
@@ -43,6 +45,11 @@ def propose_adapter(bench: Bench, cycle: Cycle) -> Done:
     bench.ledger.await_job(cycle.cycle_id, job_id, bench.clock() + plan.train_s, Message(0, TRAINING_JOBS.name, job_id, msgspec.json.encode(job).decode()))
     said = f"job {job_id} trains an adapter of {plan.base_model} on {data.samples:,} answers; the cycle goes on when it ends"
     return Done(State.WAITING, said, {"job_id": job_id, "redacted": redacted})
+
+
+def _trains_already(bench: Bench, cycle: Cycle) -> str:
+    """Name another cycle of the same scope that waits for its job, which has the same answers; empty where none does."""
+    return next((other.cycle_id for other in bench.ledger.cycles() if other.state is State.WAITING and other.agent == cycle.agent and other.cycle_id != cycle.cycle_id), "")
 
 
 def period_of(bench: Bench, cycle: Cycle) -> Period:

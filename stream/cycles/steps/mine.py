@@ -42,11 +42,13 @@ def mine(bench: Bench, cycle: Cycle) -> Done:
 
 
 def marks_of(bench: Bench, cycle: Cycle) -> dict[str, str]:
-    """Name what the next cycle of the same scope begins with."""
+    """Name what the next cycle of the same scope begins with; one that waited for long takes nothing back of what others have mined meanwhile."""
     mined, trained = (bench.ledger.kept(cycle.cycle_id, state) for state in (State.MINED, State.TRAINED))
+    marks = {} if trained is None else {TRAINED + scope_of(cycle.agent): json.dumps(trained)}
+    if mined["until"] < int(bench.ledger.mark(mined["cursor"], "0")):
+        return marks
     carried = decode(mined.get("evidence", {})).carried(least=LEAST_EVIDENCE, least_draws=LEAST_DRAWS)
-    marks = {mined["cursor"]: str(mined["until"]), CARRIED + scope_of(cycle.agent): json.dumps(msgspec.to_builtins(carried))}
-    return marks if trained is None else marks | {TRAINED + scope_of(cycle.agent): json.dumps(trained)}
+    return marks | {mined["cursor"]: str(mined["until"]), CARRIED + scope_of(cycle.agent): json.dumps(msgspec.to_builtins(carried))}
 
 
 def _said(found: Evidence) -> str:
