@@ -17,11 +17,12 @@ from stream.errors import EddyError
 from stream.fold.spec import FoldSpec
 from stream.reading.query_class import classifier
 from stream.reading.reward import reward_function
+from stream.records import Arm
 from stream.routing.contextual import NAME as CONTEXTUAL
 from stream.routing.off_policy import Evaluation, evaluate
 from stream.routing.off_policy_draws import Columns, LoggedDraw, only
 from stream.routing.registry import policy_named
-from stream.routing.settings import RoutingSettings
+from stream.routing.settings import RoutingSettings, project
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -90,6 +91,7 @@ def look_back(settings: Settings, *, policy: str | None, arm: str | None, since:
     routing = RoutingSettings.of(settings)
     routing = replace(routing, policy=policy or routing.policy)
     policy_named(routing.policy)
+    arm = project(_arm(arm), routing.arm_fields).id if arm else None
     since_ms = int((time.time() - seconds_of(since)) * 1000)
     with _reader(settings) as reader, _progress(reader.count(query_class=query_class), quiet=quiet) as advance:
         traces, columns = _collect(reader, settings, routing, arm, since_ms, query_class, advance)
@@ -105,6 +107,13 @@ def look_back(settings: Settings, *, policy: str | None, arm: str | None, since:
         caveats=() if arm else tuple(caveats(routing)),
         evaluation=evaluate(columns.draws(), columns.target()),
     )
+
+
+def _arm(name: str) -> Arm:
+    try:
+        return Arm.parse(name)
+    except ValueError as exc:
+        raise EddyError(str(exc)) from exc
 
 
 def caveats(routing: RoutingSettings) -> Iterator[str]:

@@ -13,7 +13,7 @@ from stream.errors import EddyError
 
 if TYPE_CHECKING:
     from stream.cli.evaluating import Hindsights
-    from stream.routing.off_policy import Estimate, Evaluation, Quantity
+    from stream.routing.off_policy import Evaluation, Quantity
 
 SinceOption = Annotated[str, typer.Option("--since", help="The period, up to now: a number and m, h, d or w.")]
 COLUMNS = ("a request", "target", "95 %", "at any time", "as it was routed", "95 %", "difference", "95 %", "effective", "known")
@@ -94,7 +94,12 @@ def notes(said: Evaluation) -> Iterator[str]:
         yield f"{said.unsupported:.1%} of the target's draws fall where the log could not have drawn; nothing is known of them."
     if said.reward.worst_case and said.reward.known_share <= 1 - LEAST_SHOWN:
         bounds = _between(said.reward.worst_case, "{:.3f}")
-        yield f"{said.reward.known_share:.1%} of them are rated, and only these make the reward: were the others all failures or all successes, it would be {bounds}."
+        yield f"{said.reward.known_share:.1%} of them are rated, and each counts for those of its arm that are not: were the others all failures or all successes, it would be {bounds}."
+
+
+    for name, quantity in (("dollars", said.cost_usd), ("seconds", said.latency_s)):
+        if quantity.draws and quantity.doubts:
+            yield f"The logs cannot tell of {name}: {'; '.join(quantity.doubts)}."
 
 
 def rows_of(said: Evaluation) -> list[tuple[str, ...]]:
@@ -123,15 +128,16 @@ def _shown(value: float, form: str) -> str:
 def gains(said: Evaluation) -> dict[str, Any]:
     """What routing gained against the target: reward and seconds a request, dollars over all draws; each with its interval, or None."""
     return {
-        "reward": _gain(said.reward.difference, -1.0),
-        "saved_usd": _gain(said.cost_usd.difference, float(said.draws)),
-        "saved_s": _gain(said.latency_s.difference, 1.0),
+        "reward": _gain(said.reward, -1.0),
+        "saved_usd": _gain(said.cost_usd, float(said.draws)),
+        "saved_s": _gain(said.latency_s, 1.0),
     }
 
 
-def _gain(difference: Estimate | None, times: float) -> dict[str, Any] | None:
-    """The target's less the logged, so many times."""
-    if difference is None:
+def _gain(quantity: Quantity, times: float) -> dict[str, Any] | None:
+    """The target's less the logged, so many times; None where the log cannot tell."""
+    difference = quantity.difference
+    if difference is None or quantity.doubts:
         return None
     low, high = sorted(bound * times for bound in difference.interval)
     return {"value": difference.value * times, "interval": [low, high]}

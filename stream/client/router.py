@@ -21,6 +21,7 @@ from stream.client.snapshot import Snapshot
 from stream.client.table import Draw, Lottery, RoutingTable
 from stream.reading.query_class import classifier
 from stream.records import ANY_CLASS, Arm, Decision, RoutingUpdate, class_of_tenant
+from stream.routing.settings import project
 from stream.topics import ROUTING
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ def parse_arm(arm_id: str) -> Arm:
 
 
 def known_arms(settings: Settings) -> dict[str, Arm]:
-    """Give the arms that a deployment declares, in the order in which they serve where nothing is known."""
+    """Give the arms that a deployment declares, by the fields that are routed over, in the order in which they serve where nothing is known."""
     named = [settings.default_arm, *(arm.id for arm in settings.arms)]
-    return {arm_id: parse_arm(arm_id) for arm_id in named if arm_id}
+    arms = [project(parse_arm(arm_id), settings.arm_fields) for arm_id in named if arm_id]
+    return {arm.id: arm for arm in arms if arm != NO_ARM}

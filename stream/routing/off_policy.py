@@ -6,12 +6,13 @@ look as the target's would. This module needs NumPy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from stream.routing.off_policy_bounds import Floats, Interval, anytime_bounds, mean_interval, score_interval
-from stream.routing.off_policy_draws import Draws, Ints, Target
+from stream.routing.off_policy_draws import Bools, Draws, Ints, Target
 
 ALPHA = 0.05
 LEAST_EFFECTIVE = 100.0
@@ -26,6 +27,11 @@ FOLDS = 5
 PRIOR_WEIGHT = 3.0
 """Draws that an arm's mean over all classes counts as in a class, and the mean of all in an arm."""
 METHODS = ("doubly_robust", "snips", "ips")
+LOGGED = "logged"
+"""As what `influences` names the terms of what was drawn."""
+NOT_RATED = "next to none of the draws is rated"
+LEAST_TOLD = 2.0
+"""Effective draws below which nothing bounds a mean but its range, if it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +58,9 @@ class Quantity:
         target: what the target would have come to, by each of `METHODS`; none where it is known of no draw.
         logged: what those who drew came to, on the same draws.
         difference: target's less logged, by the doubly robust estimate.
-        anytime: bounds of the target's that hold at whatever length of the log one looks; of rewards alone.
+        anytime: bounds of the target's that hold at whatever length of the log one looks, and whoever rates: of rewards alone. What is not rated counts
+            as a failure in the one and as a success in the other.
+        doubts: why the log cannot tell of this quantity.
     """
 
     draws: int
@@ -62,6 +70,7 @@ class Quantity:
     logged: Estimate | None
     difference: Estimate | None
     anytime: Interval | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def best(self) -> Estimate | None:
@@ -149,9 +158,7 @@ def effective_sample(weights: Floats) -> float:
 
 
 def _doubts(weights: Floats, reward: Quantity, unsupported: float) -> list[str]:
-    found = []
-    if reward.effective < LEAST_EFFECTIVE:
-        found.append(f"the rated draws are worth {reward.effective:.0f} of the target's own, but it takes {LEAST_EFFECTIVE:.0f}")
+    found = [f"of the reward, {doubt}" for doubt in reward.doubts] or ([NOT_RATED] if reward.best is None else [])
     if unsupported > MOST_UNSUPPORTED:
         found.append(f"{unsupported:.0%} of the target's draws fall on arms that the log could not have drawn, but at most {MOST_UNSUPPORTED:.0%} may")
     if len(weights) > 1 and abs(np.mean(weights) - 1) > MOST_DEVIATIONS * max(np.std(weights) / len(weights) ** 0.5, 1e-3):
@@ -160,7 +167,10 @@ def _doubts(weights: Floats, reward: Quantity, unsupported: float) -> list[str]:
 
 
 def quantity(draws: Draws, target: Target, weights: Floats, values: Floats, *, is_score: bool = False, alpha: float = ALPHA) -> Quantity:
-    """Estimate one quantity over the draws in which it is known.
+    """Estimate one quantity over all draws, from those in which it is known.
+
+    Which arm served may say whether it is known, as where one provider reports no cost: each known value counts for all draws of its arm. That
+    holds where, of one arm, it is not the value itself that decides; `Quantity.worst_case` bounds what else may be.
 
     Args:
         draws: of the log.
@@ -169,25 +179,48 @@ def quantity(draws: Draws, target: Target, weights: Floats, values: Floats, *, i
         values: of the quantity, NaN where it is unknown.
         is_score: whether it lies in [0, 1].
         alpha: chance that one interval misses.
+
+    Source: D. Horvitz, D. Thompson, A generalization of sampling without replacement from a finite universe, JASA 47 (1952), for the rates.
     """
     known = ~np.isnan(values)
-    weight, value = weights[known], values[known]
-    effective, total = effective_sample(weight), float(np.sum(weights))
-    share = float(np.sum(weight)) / total if total > 0 else 0.0
-    if effective == 0.0:
-        return Quantity(draws=int(np.sum(known)), effective=0.0, known_share=share, target={}, logged=None, difference=None)
-    terms = influences(draws.where(known), target.where(known), weight, value)
-    robust = terms[METHODS[0]]
-    bounds = anytime_bounds(weight, value, alpha=alpha) if is_score else None
+    counts = _each_known_for(draws, known)
+    target_weights, total = weights * counts, float(np.sum(weights))
+    effective, logged_effective = effective_sample(target_weights), effective_sample(counts)
+    share = float(np.sum(weights[known])) / total if total > 0 else 0.0
+    if effective == 0.0 or (not is_score and min(effective, logged_effective) < LEAST_TOLD):
+        return Quantity(draws=int(np.sum(known)), effective=effective, known_share=share, target={}, logged=None, difference=None)
+    value = np.where(known, values, 0.0)
+    terms = influences(draws, target, target_weights, value, counts)
+    robust, logged = terms[METHODS[0]], terms[LOGGED]
+    bounds = anytime_bounds(weights, values, alpha=alpha) if is_score else None
     return Quantity(
-        draws=len(value),
+        draws=int(np.sum(known)),
         effective=effective,
         known_share=share,
         target={name: _estimate(terms[name], effective, is_score=is_score, is_wilson=name != "ips", alpha=alpha) for name in METHODS},
-        logged=_estimate(value, float(len(value)), is_score=is_score, is_wilson=True, alpha=alpha),
-        difference=_estimate(robust - value, effective, is_score=False, is_wilson=False, alpha=alpha),
+        logged=_estimate(logged, logged_effective, is_score=is_score, is_wilson=True, alpha=alpha),
+        difference=_estimate(robust - logged, effective, is_score=False, is_wilson=False, alpha=alpha),
         anytime=(float(bounds[0][-1]), float(bounds[1][-1])) if bounds else None,
+        doubts=tuple(_doubts_of(weights, counts, effective, logged_effective)),
     )
+
+
+def _each_known_for(draws: Draws, known: Bools) -> Floats:
+    """For how many draws each stands by itself: of its arm, all over those in which the quantity is known; 0 where it is not. Shape (n,)."""
+    size = len(draws.arms)
+    of_all, of_known = np.bincount(draws.arm, minlength=size), np.bincount(draws.arm[known], minlength=size)
+    return np.where(known, (of_all / np.maximum(of_known, 1))[draws.arm], 0.0)
+
+
+def _doubts_of(weights: Floats, counts: Floats, effective: float, logged_effective: float) -> Iterator[str]:
+    """Why the log cannot tell one quantity, of the target or of what was drawn."""
+    for whose, each, worth in (("target's", weights, effective), ("log's", np.ones_like(weights), logged_effective)):
+        total = float(np.sum(each))
+        lost = 1.0 - float(np.sum(each * counts)) / total if total > 0 else 0.0
+        if worth < LEAST_EFFECTIVE:
+            yield f"where it is known the draws are worth {worth:.0f} of the {whose} own, but it takes {LEAST_EFFECTIVE:.0f}"
+        if lost > MOST_UNSUPPORTED:
+            yield f"{lost:.0%} of the {whose} draws are of arms of which it is never known, but at most {MOST_UNSUPPORTED:.0%} may be"
 
 
 def _estimate(terms: Floats, effective: float, *, is_score: bool, is_wilson: bool, alpha: float) -> Estimate:
@@ -198,6 +231,8 @@ def _estimate(terms: Floats, effective: float, *, is_score: bool, is_wilson: boo
     mean = float(np.mean(terms))
     variance = float(np.var(terms, ddof=1)) / len(terms) if len(terms) > 1 else 0.0
     freedom = min(effective - 1, _freedom(terms))
+    if effective < LEAST_TOLD:
+        return Estimate(value=min(max(mean, 0.0), 1.0) if is_score else mean, interval=(0.0, 1.0) if is_score else (-1.0, 1.0))
     if is_score and is_wilson:
         return Estimate(value=min(max(mean, 0.0), 1.0), interval=score_interval(mean, variance, effective=effective, freedom=freedom, alpha=alpha))
     low, high = mean_interval(mean, variance, freedom=freedom, alpha=alpha)
@@ -213,34 +248,39 @@ def _freedom(terms: Floats) -> float:
     return 2 * len(terms) * second**2 / (fourth - second**2) if fourth > second**2 else float(len(terms))
 
 
-def influences(draws: Draws, target: Target, weights: Floats, values: Floats) -> dict[str, Floats]:
-    """Return, for each method, one term a draw whose mean is the estimate and whose spread is its error's.
+def influences(draws: Draws, target: Target, weights: Floats, values: Floats, counts: Floats) -> dict[str, Floats]:
+    """Return, for each method and for what was drawn, one term a draw whose mean is the estimate and whose spread is its error's.
 
     - `ips` (Horvitz and Thompson, 1952): w·r.
     - `snips` (Hájek; A. Swaminathan, T. Joachims, 2015): the ratio of Σw·r and Σw, linearised around itself.
     - `doubly_robust` (M. Dudík, J. Langford, L. Li, 2011): what is predicted of the target, and w times what was not foreseen
       in the draw; predictions are means by class and arm, drawn towards those of the arm, from the other folds.
 
-    Shapes:
-        weights, values: (n,), at least one weight above 0.
+    Args:
+        draws: of the log.
+        target: its probabilities.
+        weights: shape (n,), of the target times `counts`; at least one above 0.
+        values: shape (n,), 0 where it is unknown.
+        counts: shape (n,): for how many draws each stands, 0 where the value is unknown.
     """
     ratio = float(np.sum(weights * values) / np.sum(weights))
-    of_drawn, of_target = _predictions(draws, target, values)
+    of_drawn, of_target = _predictions(draws, target, values, counts > 0)
     return {
+        LOGGED: of_drawn + counts * (values - of_drawn),
         "doubly_robust": of_target + weights * (values - of_drawn),
         "snips": ratio + weights / np.mean(weights) * (values - ratio),
         "ips": weights * values,
     }
 
 
-def _predictions(draws: Draws, target: Target, values: Floats) -> tuple[Floats, Floats]:
+def _predictions(draws: Draws, target: Target, values: Floats, known: Bools) -> tuple[Floats, Floats]:
     """Predict, from the other folds, the value of each draw's arm, and the mean over the target's arms."""
     fold = np.arange(len(values)) % FOLDS
     shape = (FOLDS, len(draws.groups), len(draws.arms))
     place = (fold * shape[1] + draws.group) * shape[2] + draws.arm
     size = shape[0] * shape[1] * shape[2]
-    counts = np.bincount(place, minlength=size).reshape(shape).astype(np.float64)
-    sums = np.bincount(place, weights=values, minlength=size).reshape(shape)
+    counts = np.bincount(place[known], minlength=size).reshape(shape).astype(np.float64)
+    sums = np.bincount(place[known], weights=values[known], minlength=size).reshape(shape)
     means = _shrunk(np.sum(counts, axis=0) - counts, np.sum(sums, axis=0) - sums)
     return means[fold, draws.group, draws.arm], _expected(means, fold, draws.group, target)
 

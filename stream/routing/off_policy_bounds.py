@@ -101,7 +101,7 @@ def anytime_bounds(weights: Floats, scores: Floats, *, alpha: float) -> tuple[Fl
 
     Args:
         weights: shape (n,), target's probability over propensity; at least 0, in the order of the log.
-        scores: shape (n,), in [0, 1].
+        scores: shape (n,), in [0, 1]; NaN where there is none, which counts as a failure in the lower bound, and as a success in the upper one.
         alpha: chance, in (0, 1), that any of the bounds ever misses.
 
     Returns:
@@ -117,8 +117,8 @@ def anytime_bounds(weights: Floats, scores: Floats, *, alpha: float) -> tuple[Fl
         >>> bool(low[-1] > 0.97), float(high[-1])
         (True, 1.0)
     """
-    lower = _running_lower(weights * scores, alpha / 2)
-    upper = 1.0 - _running_lower(weights * (1.0 - scores), alpha / 2)
+    lower = _running_lower(weights * np.nan_to_num(scores, nan=0.0), alpha / 2)
+    upper = 1.0 - _running_lower(weights * (1.0 - np.nan_to_num(scores, nan=1.0)), alpha / 2)
     return lower, upper
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from stream.routing.evidence import ClassEvidence, Tally
+from stream.routing.evidence import ArmEvidence, ClassEvidence, Tally
 
 PRIOR = 0.5
 """Both parameters of the mixture: Krichevsky and Trofimov's, whose bound is within half a logarithm of the best in hindsight."""
@@ -41,7 +41,9 @@ def lead(evidence: ClassEvidence, alpha: float) -> Lead | None:
 
     A wrong arm is named only when its draws are worth k/alpha to 1 against the truly best one, k being the number of arms. That
     ever happens with chance alpha/k for each wrong arm, so with chance alpha at most for all of them, and for equal arms too.
-    Draws alone count; traces that no router drew prove nothing.
+    Draws alone count; traces that no router drew prove nothing. Where an arm's mean has changed only its draws since then count, and
+    whoever may choose where evidence begins finds some that speaks for anything: so each place at which it could have begun has its part of the
+    error, 1 / s(s + 1) of it for the place after s - 1 traces.
 
     Args:
         evidence: of a class, arms that may not be drawn left out.
@@ -51,8 +53,16 @@ def lead(evidence: ClassEvidence, alpha: float) -> Lead | None:
     if len(evidence.arms) < 2 or not drawn:
         return None
     first = min(drawn, key=lambda arm: (-arm.drawn.total / arm.drawn.weight, arm.id))
-    odds, rival = min((log_odds(first.drawn, arm.drawn), arm.id) for arm in evidence.arms if arm is not first)
+    odds, rival = min((log_odds(first.drawn, arm.drawn) - _log_places(first) - _log_places(arm), arm.id) for arm in evidence.arms if arm is not first)
     return Lead(leader=first.id, rival=rival, odds=math.exp(min(odds, LARGEST_LOG)), needed=len(evidence.arms) / alpha)
+
+
+def _log_places(arm: ArmEvidence) -> float:
+    """What it takes from the odds that an arm's evidence begins where it changed; nothing where it never did."""
+    if arm.rated_since_change is None or arm.changed_s is None:
+        return 0.0
+    place = max(arm.rated_count - arm.rated_since_change, 0) + 1
+    return math.log(place * (place + 1))
 
 
 def log_odds(leader: Tally, rival: Tally) -> float:

@@ -218,7 +218,7 @@ async def test_evaluate_tells_people(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     said = capsys.readouterr().out
     assert "always a: judged by 40 draws (98% of 41 traces)" in said
-    assert "The logs cannot tell: the rated draws are worth" in said
+    assert "The logs cannot tell: of the reward, where it is known the draws are worth" in said
     assert "cost_usd" in said
 
 
