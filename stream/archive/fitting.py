@@ -10,8 +10,9 @@ import logging
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from stream.archive.reader import ArchivedTrace, ArchiveReader
 from stream.errors import ArchiveFormatError
 from stream.fold.spec import FoldSpec
 from stream.reading.reward import Reward, reward_function
+from stream.routing.calibration import lines_of
 from stream.routing.contextual import ContextualModel
 from stream.routing.contextual_fit import fit
 from stream.routing.evidence import NO_SCORES, Tally
@@ -45,13 +47,14 @@ READ_RECORDS = 4_000
 
 
 class Remembered(NamedTuple):
-    """A draw, as far as the fit needs it."""
+    """A draw, as far as the fit needs it: what it earned by the source that counts, and what each source says of it."""
 
     query_class: str
     arm: str
     score: float | None
     at_ms: int
     x: tuple[float, ...]
+    scores: Mapping[str, float] = MappingProxyType({})
 
 
 class _Text(msgspec.Struct):
@@ -104,11 +107,11 @@ class Recollection:
             score = next(iter(draw.scores.values()), None)
             known = self._draws.get(trace.entry.trace_id or "")
             x = known.x if known else tuple(features(text))
-            self._draws[trace.entry.trace_id or ""] = Remembered(draw.query_class, draw.arm, score, trace.entry.timestamp_ms, x)
+            self._draws[trace.entry.trace_id or ""] = Remembered(draw.query_class, draw.arm, score, trace.entry.timestamp_ms, x, draw.scores)
 
     def model(self) -> ContextualModel:
         """Fit a model to the scored draws, each weighted by its age."""
-        scored = [draw for draw in self._draws.values() if draw.score is not None]
+        scored = _on_peoples_scale([draw for draw in self._draws.values() if draw.score is not None])
         if not scored:
             return ContextualModel()
         newest_ms = max(draw.at_ms for draw in scored)
@@ -117,6 +120,12 @@ class Recollection:
         rewards = np.array([draw.score for draw in scored], dtype=np.float64)
         levels = np.array([means[draw.query_class, draw.arm] for draw in scored])
         return fit(np.array([draw.x for draw in scored]), [draw.arm for draw in scored], rewards, levels, weights)
+
+
+def _on_peoples_scale(scored: list[Remembered]) -> list[Remembered]:
+    """Read every source's scores as the tables do: who rates an arm must not count as what it is worth."""
+    lines = lines_of(draw.scores for draw in scored)
+    return [draw._replace(score=line.level + line.slope * (draw.score or 0.0)) if (line := lines.get(next(iter(draw.scores), ""))) else draw for draw in scored]
 
 
 def _text_of(trace: ArchivedTrace) -> str:

@@ -106,6 +106,7 @@ def policy(
 
     Learning cycles say the same where another policy proves better; `eddy policy default` takes back both.
     """
+    from stream.routing.contextual import NAME as CONTEXTUAL
     from stream.routing.registry import policy_named
 
     override = Override(kind="policy", query_class=query_class, policy=name, reason=reason, given_at=time.time())
@@ -113,6 +114,8 @@ def policy(
         _lift(override, as_json=as_json)
         return
     policy_named(name)
+    if name == CONTEXTUAL and load_settings().policy != CONTEXTUAL:
+        note("no model is fitted where EDDY_POLICY is another policy, so that contextual decides by its tables alone; set EDDY_POLICY=contextual at the learner for more")
     _place(override, as_json=as_json)
 
 

@@ -126,10 +126,10 @@ class Router:
         Returns:
             The decision; only a drawn one has a propensity.
         """
-        if query_class is None:
+        if not isinstance(query_class, str):
             query_class = self._class_of(query)
-        allowed = None if candidates is None else tuple(arm if isinstance(arm, str) else arm.id for arm in candidates)
-        decision = self._decide(trace_id or os.urandom(16).hex(), Asked(query, query_class, allowed), session_id, tenant)
+        session_id, tenant = None if session_id is None else str(session_id), str(tenant)
+        decision = self._decide(trace_id or os.urandom(16).hex(), Asked(query, query_class, _ids_of(candidates)), session_id, tenant)
         if tenant:
             decision = msgspec.structs.replace(decision, tenant=tenant)
         if self._publisher is not None:
@@ -264,6 +264,15 @@ class Router:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
+
+
+def _ids_of(candidates: Iterable[str | Arm] | None) -> tuple[str, ...] | None:
+    """The candidates' ids; one that stands alone is the only one, what is no arm is none, and what is no collection names nothing: then all may serve."""
+    if isinstance(candidates, (str, Arm)):
+        return (candidates,) if isinstance(candidates, str) else (candidates.id,)
+    if not isinstance(candidates, Iterable):
+        return None
+    return tuple(arm if isinstance(arm, str) else arm.id for arm in candidates if isinstance(arm, (str, Arm)))
 
 
 def parse_arm(arm_id: str) -> Arm:

@@ -20,6 +20,8 @@ PINNED_POLICY = "pinned"
 """Policy of an update that an operator's pin decided: its arm is given, not drawn."""
 NEVER_DRAWN = ("withdrawn", "shadow")
 """States of arms that serve nobody: one is gone, the other runs beside without answering."""
+GREATEST_PROBABILITY = 1.0 + 1e-6
+"""Rounding included."""
 MAX_SUBSETS = 64
 """Sets of candidates remembered for each table; more differ from request to request, and are worked out anew."""
 
@@ -103,10 +105,12 @@ class RoutingTable:
         """Work out the table of an update.
 
         Raises:
-            MalformedRecordError: a probability is negative or no number, or a score is none.
+            MalformedRecordError: a probability is none, an arm has no name or stands twice, or a score is no number.
         """
-        if faulty := [arm.id for arm in update.arms if not (math.isfinite(arm.probability) and arm.probability >= 0 and 0 <= arm.canary_share <= 1)]:
+        if faulty := [arm.id for arm in update.arms if not (arm.id and 0 <= arm.probability <= GREATEST_PROBABILITY and 0 <= arm.canary_share <= 1)]:
             raise MalformedRecordError("bad_probability", f"class {update.query_class!r}, arms {faulty}")
+        if len({arm.id for arm in update.arms}) < len(update.arms):
+            raise MalformedRecordError("same_arm_twice", f"class {update.query_class!r}")
         basis = Basis.of(update)
         if not all(map(math.isfinite, (*chain.from_iterable(basis.arms.values()), update.sharpness))):
             raise MalformedRecordError("bad_score", f"class {update.query_class!r}")

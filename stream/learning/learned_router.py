@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,7 @@ class ModelScore:
         """Count a trace."""
         self.count += 1
         self.successes += outcome == "success"
-        if feedback is not None:
+        if feedback is not None and math.isfinite(feedback):
             self.ratings.append(feedback)
 
     @property

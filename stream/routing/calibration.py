@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import fsum
 from typing import NamedTuple, TypeAlias
 
@@ -101,6 +101,23 @@ def _steepest(middle: float, at_middle: float) -> tuple[float, ...]:
     left = (at_middle / middle,) if middle > 0.0 else ()
     right = ((1.0 - at_middle) / (1.0 - middle),) if middle < 1.0 else ()
     return (1.0, *left, *right)
+
+
+def lines_of(scored: Iterable[Mapping[str, float]]) -> dict[str, Line]:
+    """Fit the scale of every source to people's, from what several sources say of each of some traces, the one that counts first.
+
+    Args:
+        scored: of each trace the scores by source, in [0, 1].
+    """
+    moments: dict[str, list[float]] = {}
+    for scores in scored:
+        source, score = next(iter(scores.items()), ("", 0.0))
+        for other, said in scores.items() if source == "human" else ():
+            if other != source:
+                sums = moments.setdefault(other, [0.0] * 5)
+                for place, amount in enumerate((1.0, score, said, score * said, said * said)):
+                    sums[place] += amount
+    return {source: fit(Moments(*sums)) for source, sums in moments.items()}
 
 
 def calibrate(rows: Iterable[PairRow], weight: Callable[[int, int], float | None]) -> Scales:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from stream.routing.evidence import ArmEvidence, ClassEvidence
@@ -58,7 +59,9 @@ def floors(evidence: ClassEvidence, settings: RoutingSettings) -> dict[str, floa
     half = settings.exploration_share / 2
     parts = {arm.id: half * (arm.id in every) / len(every) + half * (arm.id in wanted) / max(len(wanted), 1) for arm in evidence.arms}
     restless = _restless([arm for arm in evidence.arms if arm.id in every], settings)
-    return {arm.id: (parts[arm.id] + restless.get(arm.id, 0.0)) / max(arm.burden, 1.0) for arm in evidence.arms}
+    given = {arm.id: (parts[arm.id] + restless.get(arm.id, 0.0)) / max(arm.burden, 1.0) for arm in evidence.arms}
+    whole = max(math.fsum(given.values()), 1.0)
+    return {arm_id: share / whole for arm_id, share in given.items()}
 
 
 def _restless(arms: Sequence[ArmEvidence], settings: RoutingSettings) -> dict[str, float]:

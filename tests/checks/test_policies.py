@@ -6,12 +6,13 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
 from stream.records import Arm, Override
 from stream.routing.decision import decide
-from stream.routing.evidence import ArmEvidence, ClassEvidence, Tally
+from stream.routing.evidence import ArmEvidence, ClassEvidence, Quantity, Tally
 from stream.routing.overrides import Overrides
 from stream.routing.registry import policies
 from stream.routing.settings import RoutingSettings
@@ -58,7 +59,27 @@ def random_evidence(rng: random.Random) -> ClassEvidence:
     )
 
 
+def lived_in(rng: random.Random) -> ClassEvidence:
+    """The same after some life: arms that have changed, that many decisions wait for, that are dear, or of unknown price."""
+
+    def lived(one: ArmEvidence) -> ArmEvidence:
+        changed_s = rng.choice([None, 60])
+        return replace(
+            one,
+            changed_s=changed_s,
+            rated_since_change=None if changed_s is None else rng.randint(0, 50),
+            unresolved=rng.choice([0, 0, 10, 10_000]),
+            recent_cost_usd=rng.choice([Quantity(), Quantity(10.0, 10.0 ** rng.uniform(-3, 3))]),
+            toll=rng.choice([0.0, rng.random()]),
+            burden=rng.choice([0.0, 10.0 ** rng.uniform(-1, 2)]),
+        )
+
+    found = random_evidence(rng)
+    return replace(found, arms=tuple(map(lived, found.arms)))
+
+
 SEEDED = random.Random(4)
+LIVED_IN = [lived_in(random.Random(number)) for number in range(40)]
 ORDINARY = [random_evidence(SEEDED) for _ in range(25)]
 EXTREME = [
     evidence(arm("m1")),
@@ -76,9 +97,9 @@ EXTREME = [
 
 
 def shares_are_probabilities(decider: Decider, settings: RoutingSettings) -> None:
-    """One probability an arm, in [0, 1], with sum 1, for ordinary and for extreme evidence."""
-    for case in (*ORDINARY, *EXTREME):
-        shares = decider(case, settings, Overrides(settings.arm_fields))
+    """One probability an arm, in [0, 1], with sum 1, for ordinary and for extreme evidence, with a ceiling and with nothing but exploration."""
+    for case, given in product((*ORDINARY, *EXTREME, *LIVED_IN), (settings, replace(settings, max_cost_usd=0.1), replace(settings, exploration_share=1.0))):
+        shares = decider(case, given, Overrides(settings.arm_fields))
         assert set(shares) == {one.id for one in case.arms}
         assert all(0.0 <= share <= 1.0 for share in shares.values())
         assert math.fsum(shares.values()) == pytest.approx(1.0, abs=1e-9)
@@ -104,7 +125,7 @@ def pins_get_everything(decider: Decider, settings: RoutingSettings) -> None:
 
 def order_of_arms_changes_nothing(decider: Decider, settings: RoutingSettings) -> None:
     """The same arms in another order get the same shares."""
-    for case in (*ORDINARY, *EXTREME):
+    for case in (*ORDINARY, *EXTREME, *LIVED_IN):
         turned = replace(case, arms=case.arms[::-1])
         before, after = (decider(one, settings, Overrides(settings.arm_fields)) for one in (case, turned))
         assert after == pytest.approx(before, abs=1e-9)

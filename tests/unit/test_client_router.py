@@ -225,3 +225,26 @@ def test_router_frequencies_follow_the_update(settings: Settings) -> None:
     drawn = Counter(router.select("q", query_class="code").arm.model for _ in range(10_000))
 
     assert abs(drawn["a"] / 10_000 - 0.3) < 0.0183
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"query_class": []}, {"session_id": ["a"]}, {"session_id": 7}, {"tenant": 5}, {"candidates": [None]}, {"candidates": 5}, {"candidates": "a"}, {"candidates": Arm(model="a")}],
+    ids=str,
+)
+def test_arguments_of_another_type_cost_no_request(settings: Settings, asked: dict[str, object]) -> None:
+    """`select` stands in every request's path: what a caller passes by mistake must not end one. An arm by itself is the only candidate."""
+    router = router_with(settings, routing_update("general", {"a": 0.5, "b": 0.5}), routing_update("*", {"a": 0.5, "b": 0.5}))
+
+    arm = router.select("hello", **asked).arm  # type: ignore[arg-type]
+
+    assert arm.model == "a" if asked.get("candidates") in ("a", Arm(model="a")) else arm.model in ("a", "b", "default", "")
+
+
+def test_default_arm_that_names_more_than_is_routed_over_is_withdrawn_with_its_model(make_settings: MakeSettings) -> None:
+    """`gpt-4|react` where only models are routed over is `gpt-4`: once that is withdrawn nothing of it serves."""
+    settings = make_settings("127.0.0.1:9", default_arm="gpt-4|react")
+    router = router_with(settings, routing_update("general", {"gpt-4": 0.0}, states={"gpt-4": "withdrawn"}))
+
+    assert router_with(settings).select("hello").arm == Arm(model="gpt-4")
+    assert router.select("hello", query_class="general").arm == Arm()

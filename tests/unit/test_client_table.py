@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,20 @@ def test_probability_that_is_none_is_refused(probability: float) -> None:
     """A router that took it over would draw nonsense for every request until the next update."""
     with pytest.raises(MalformedRecordError):
         RoutingTable.of(routing_update("code", {"a": 0.5, "b": probability}))
+
+
+@pytest.mark.parametrize("probabilities", [{"a": 1e308, "b": 1e308}, {"": 0.5, "b": 0.5}, {"a": 1.5}])
+def test_update_that_no_desk_wrote_is_refused(probabilities: dict[str, float]) -> None:
+    """Sums that leave the floats, and an arm without a name, which would serve as an empty one."""
+    with pytest.raises(MalformedRecordError):
+        RoutingTable.of(routing_update("code", probabilities))
+
+
+def test_update_that_names_an_arm_twice_is_refused() -> None:
+    """Which of its shares would it have?"""
+    update = routing_update("code", {"a": 0.5})
+    with pytest.raises(MalformedRecordError):
+        RoutingTable.of(msgspec.structs.replace(update, arms=update.arms * 2))
 
 
 def test_pinned_update_gives_its_arm() -> None:

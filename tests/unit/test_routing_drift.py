@@ -116,3 +116,14 @@ def test_costs_of_late_count_for_what_is_expected() -> None:
     assert arm is not None
     assert arm.recent_cost_usd.mean == pytest.approx(0.325, abs=0.002)
     assert arm.cost_usd.mean == pytest.approx(102 / 120, rel=1e-3)
+
+
+@pytest.mark.parametrize(("mean", "each"), [(0.98, 1), (0.95, 1), (0.02, 1), (0.98, 10)])
+def test_rare_failures_are_not_taken_for_a_change(mean: float, each: int) -> None:
+    """One trace a minute of an arm that fails once in fifty times, looked at after every fifth: of 60 histories of 400 traces, 5 alarms would come up with probability 4e-4."""
+    alarms = 0
+    for seed in range(60):
+        history = spans(random.Random(seed), (400 // each, mean), each=each)
+        alarms += any(changed_since(history[:end]) is not None for end in range(10, len(history) + 1, max(5 // each, 1)))
+
+    assert alarms < 5
