@@ -133,7 +133,8 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=REPLAYS)
     options = parser.parse_args()
     share = aa_false_winner(options.replays, progress=lambda done, total: print(f"{done} of {total} replays", file=sys.stderr) if done % 50 == 0 else None)
-    print(json.dumps({"aa_false_winner": share, "replays": options.replays, "traces": [traces for _, traces in PACES], "traces_to_winner": {str(lift): traces_to_winner(lift) for lift in LIFTS}}))
+    figures = {"aa_false_winner": share, "replays": options.replays, "traces": [traces for _, traces in PACES]}
+    print(json.dumps(figures | {"traces_to_winner": {str(lift): traces_to_winner(lift) for lift in LIFTS}}))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def notes(said: Evaluation) -> Iterator[str]:
         yield f"{said.unsupported:.1%} of the target's draws fall where the log could not have drawn; nothing is known of them."
     if said.reward.worst_case and said.reward.known_share <= 1 - LEAST_SHOWN:
         bounds = _between(said.reward.worst_case, "{:.3f}")
-        yield f"{said.reward.known_share:.1%} of them are rated, and each counts for those of its arm that are not: were the others all failures or all successes, it would be {bounds}."
+        yield f"{said.reward.known_share:.1%} of them are rated, and each counts for others of its arm: were those all failures or all successes, it would be {bounds}."
 
 
     for name, quantity in (("dollars", said.cost_usd), ("seconds", said.latency_s)):

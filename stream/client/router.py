@@ -266,7 +266,7 @@ class Router:
         await self.close()
 
 
-def _ids_of(candidates: Iterable[str | Arm] | None) -> tuple[str, ...] | None:
+def _ids_of(candidates: object) -> tuple[str, ...] | None:
     """The candidates' ids; one that stands alone is the only one, what is no arm is none, and what is no collection names nothing: then all may serve."""
     if isinstance(candidates, (str, Arm)):
         return (candidates,) if isinstance(candidates, str) else (candidates.id,)
