@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.routing.off_policy_bounds import Floats, Interval, anytime_bounds, mean_interval, score_interval
+from stream.routing.off_policy_bounds import Floats, Interval, anytime_bounds, mean_interval, score_interval, skewed_interval
 from stream.routing.off_policy_draws import Bools, Draws, Ints, Target
 
 ALPHA = 0.05
@@ -60,6 +60,7 @@ class Quantity:
         difference: target's less logged, by the doubly robust estimate.
         anytime: bounds of the target's that hold at whatever length of the log one looks, and whoever rates: of rewards alone. What is not rated counts
             as a failure in the one and as a success in the other.
+        freedom: degrees of freedom of the difference's variance: few where few draws of great weight decide.
         doubts: why the log cannot tell of this quantity.
     """
 
@@ -70,6 +71,7 @@ class Quantity:
     logged: Estimate | None
     difference: Estimate | None
     anytime: Interval | None = None
+    freedom: float = 0.0
     doubts: tuple[str, ...] = ()
 
     @property
@@ -199,7 +201,8 @@ def quantity(draws: Draws, target: Target, weights: Floats, values: Floats, *, i
         known_share=share,
         target={name: _estimate(terms[name], effective, is_score=is_score, is_wilson=name != "ips", alpha=alpha) for name in METHODS},
         logged=_estimate(logged, logged_effective, is_score=is_score, is_wilson=True, alpha=alpha),
-        difference=_estimate(robust - logged, effective, is_score=False, is_wilson=False, alpha=alpha),
+        difference=_difference(robust - logged, effective, alpha=alpha),
+        freedom=_freedom(robust - logged),
         anytime=(float(bounds[0][-1]), float(bounds[1][-1])) if bounds else None,
         doubts=tuple(_doubts_of(weights, counts, effective, logged_effective)),
     )
@@ -239,6 +242,16 @@ def _estimate(terms: Floats, effective: float, *, is_score: bool, is_wilson: boo
     if is_score:
         mean, low, high = (min(max(bound, 0.0), 1.0) for bound in (mean, low, high))
     return Estimate(value=mean, interval=(low, high))
+
+
+def _difference(terms: Floats, effective: float, *, alpha: float) -> Estimate:
+    """The mean of the terms, with an interval that knows of their skewness."""
+    if effective < LEAST_TOLD:
+        return Estimate(value=float(np.mean(terms)), interval=(-1.0, 1.0))
+    mean, squares = float(np.mean(terms)), float(np.var(terms))
+    skewness = float(np.mean((terms - mean) ** 3)) / (squares**1.5 * len(terms) ** 0.5) if squares > 0 else 0.0
+    freedom = min(effective - 1, _freedom(terms))
+    return Estimate(value=mean, interval=skewed_interval(mean, squares / (len(terms) - 1), skewness=skewness, freedom=freedom, alpha=alpha))
 
 
 def _freedom(terms: Floats) -> float:

@@ -17,6 +17,8 @@ Interval: TypeAlias = tuple[float, float]
 
 LEAST_FREEDOM = 2.0
 """Degrees of freedom below which no quantile is computed: with so few draws nothing is known anyway."""
+LEAST_SKEWNESS = 1e-6
+"""Of an estimate, below which it is taken for symmetric."""
 GREATEST_BET = 0.5
 """Of the anytime-valid bound: half of what the inequality allows, as its source advises."""
 FIRST_VARIANCE = 0.25
@@ -60,6 +62,38 @@ def mean_interval(mean: float, variance: float, *, freedom: float, alpha: float)
     """
     reach = t_quantile(1 - alpha / 2, freedom) * math.sqrt(variance)
     return mean - reach, mean + reach
+
+
+def skewed_interval(mean: float, variance: float, *, skewness: float, freedom: float, alpha: float) -> Interval:
+    """Bound a mean whose estimate is skewed: where few great weights meet rare failures, the plain interval is too sure at one end.
+
+    Args:
+        mean: the estimate.
+        variance: of the estimate.
+        skewness: of the estimate: that of one term over the root of their number.
+        freedom: degrees of freedom of that variance.
+        alpha: chance, in (0, 1), to miss, a half of it at either end.
+
+    Source:
+        P. Hall, On the removal of skewness by transformation, JRSS B 54 (1992): the monotone cubic one. Departure: Student's quantiles.
+
+    Example:
+        >>> low, high = skewed_interval(1.0, 0.04, skewness=0.0, freedom=1e9, alpha=0.05)
+        >>> round(low, 3), round(high, 3)
+        (0.608, 1.392)
+        >>> low, high = skewed_interval(1.0, 0.04, skewness=-0.3, freedom=1e9, alpha=0.05)
+        >>> low < 0.608, high < 1.392
+        (True, True)
+    """
+    reach, error = t_quantile(1 - alpha / 2, freedom), math.sqrt(variance)
+    return mean - error * _unskewed(reach, skewness), mean - error * _unskewed(-reach, skewness)
+
+
+def _unskewed(x: float, skewness: float) -> float:
+    """The quantile of (estimate - mean) / error whose transform is x."""
+    if abs(skewness) < LEAST_SKEWNESS:
+        return x
+    return 3.0 * (math.cbrt(1.0 + skewness * (x - skewness / 6.0)) - 1.0) / skewness
 
 
 def score_interval(mean: float, variance: float, *, effective: float, freedom: float, alpha: float) -> Interval:

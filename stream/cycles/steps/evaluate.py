@@ -20,6 +20,8 @@ from stream.learning.evaluators import load
 from stream.learning.evolving import live
 from stream.learning.gate import Judgement, Scores, Verdict, judge
 
+LEAST_FREEDOM = 30.0
+"""Degrees of freedom of a policy's error: with fewer a failure that was not yet drawn could turn it, and errors of a thousandth are not held."""
 CAN_NOT_TELL = "the held-out draws cannot tell: {}"
 
 
@@ -90,6 +92,8 @@ def _routing(bench: Bench, cycle: Cycle, candidate: Candidate, account: Account)
     said = value_of(bench.plan, candidate.subject, "test", alpha=2 * alpha, until=until)
     if said.doubts or said.reward.difference is None:
         return Unjudged(CAN_NOT_TELL.format("; ".join(said.doubts) or "none of them was rated"))
+    if said.reward.freedom < LEAST_FREEDOM:
+        return Unjudged(CAN_NOT_TELL.format(f"few draws of great weight decide, worth {said.reward.freedom:.0f} in the error, but it takes {LEAST_FREEDOM:.0f}"))
     gain, (low, high) = said.reward.difference.value, said.reward.difference.interval
     verdict: Verdict = "promote" if low > 0 else "reject"
     reason = (
