@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stream.cycles.entries import Candidate
-from stream.cycles.ledger import LIFETIME
+from stream.cycles.ledger import LIFETIME, Mark
 from stream.cycles.machine import Bench
 from stream.learning.gate import Lifetime
 
@@ -11,25 +11,38 @@ from stream.learning.gate import Lifetime
 class Account:
     """The error that one candidate may have, set aside in the account of all cycles when its gate first asks for it.
 
+    The learner and a cycle's process may both be at it: each change reads the account in the transaction that writes it.
+
     Args:
         bench: with the ledger.
         candidate: that is judged.
     """
 
     def __init__(self, bench: Bench, candidate: Candidate) -> None:
-        self._ledger, self._name = bench.ledger, f"{candidate.cycle_id}/{candidate.name}"
-        kept = bench.ledger.mark(LIFETIME, "")
-        self._lifetime = Lifetime.decode(kept) if kept else Lifetime(bench.plan.level)
+        self._bench, self._name = bench, f"{candidate.cycle_id}/{candidate.name}"
 
     def alpha(self) -> float:
         """Set an error aside; the same again after a crash."""
-        alpha = self._lifetime.alpha(self._name)
-        self._ledger.put_marks({LIFETIME: self._lifetime.encode()})
-        return alpha
+        given: list[float] = []
 
-    def marks(self, *, promoted: bool) -> dict[str, str]:
-        """The account with the verdict in it, for the transaction that notes it; nothing where no error was set aside."""
-        if self._name not in self._lifetime.places:
-            return {}
-        self._lifetime.record(self._name, promoted=promoted)
-        return {LIFETIME: self._lifetime.encode()}
+        def set_aside(kept: str) -> str:
+            lifetime = self._read(kept)
+            given.append(lifetime.alpha(self._name))
+            return lifetime.encode()
+
+        self._bench.ledger.put_marks({LIFETIME: set_aside})
+        return given[0]
+
+    def marks(self, *, promoted: bool) -> dict[str, Mark]:
+        """What notes the verdict in the account, for the transaction that notes it of the candidate; nothing where no error was set aside."""
+
+        def note(kept: str) -> str:
+            lifetime = self._read(kept)
+            lifetime.record(self._name, promoted=promoted)
+            return lifetime.encode()
+
+        is_known = self._name in self._read(self._bench.ledger.mark(LIFETIME, "")).places
+        return {LIFETIME: note} if is_known else {}
+
+    def _read(self, kept: str) -> Lifetime:
+        return Lifetime.decode(kept) if kept else Lifetime(self._bench.plan.level)

@@ -8,7 +8,7 @@ has announced; only a process that holds the `stream.cycles.lock` moves cycles a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from stream.errors import CycleTransitionError
 from stream.records import CycleFinished, CycleOrder, CycleRequested, CycleStep
 from stream.topics import CYCLES
 
+Mark = str | Callable[[str], str]
+"""What is to stand under a name, or what makes it of what stands there, in the transaction that writes it; nothing stands there as an empty text."""
 LIFETIME = "lifetime"
 """Mark under which the gate's error over all cycles is kept."""
 _CYCLES = 'SELECT cycle_id, "trigger", agent, requested_at, evidence, state, attempts, is_cancelled, elsewhere FROM cycles'
@@ -168,7 +170,7 @@ class Ledger:
             self._database.execute("UPDATE cycles SET attempts = attempts + 1 WHERE cycle_id = ?", (cycle_id,))
         return self.cycle(cycle_id).attempts
 
-    def advance(self, cycle_id: str, target: State, detail: dict[str, Any], *, kept: Any = None, marks: dict[str, str] | None = None) -> None:
+    def advance(self, cycle_id: str, target: State, detail: dict[str, Any], *, kept: Any = None, marks: Mapping[str, Mark] | None = None) -> None:
         """Note a step, or an end, with what is to be told of it, in one transaction.
 
         Args:
@@ -204,7 +206,7 @@ class Ledger:
                     self._send(message.topic, message.key, message.value)
 
     def move(
-        self, candidate: Candidate, target: Standing, detail: dict[str, Any] | None = None, *, marks: dict[str, str] | None = None, send: Message | None = None, word: str = ""
+        self, candidate: Candidate, target: Standing, detail: dict[str, Any] | None = None, *, marks: Mapping[str, Mark] | None = None, send: Message | None = None, word: str = ""
     ) -> None:
         """Note what has become of a candidate, in one transaction.
 
@@ -243,7 +245,7 @@ class Ledger:
         with transaction(self._database):
             self._announce(CycleStep(cycle_id=cycle_id, step=what, at=self._clock(), detail=detail, learner=self.learner))
 
-    def put_marks(self, marks: dict[str, str]) -> None:
+    def put_marks(self, marks: Mapping[str, Mark]) -> None:
         """Set marks."""
         with transaction(self._database):
             for name, value in marks.items():
@@ -268,8 +270,8 @@ class Ledger:
     def _send(self, topic: str, key: str, value: str | None, candidate: int | None = None) -> None:
         self._database.execute("INSERT INTO outbox (topic, key, value, candidate) VALUES (?, ?, ?, ?)", (topic, key, value, candidate))
 
-    def _put_mark(self, name: str, value: str) -> None:
-        self._database.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
+    def _put_mark(self, name: str, value: Mark) -> None:
+        self._database.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value if isinstance(value, str) else value(self.mark(name, ""))))
 
     def _candidates(self, where: str, parameters: tuple[object, ...]) -> list[Candidate]:
         query = f"SELECT id, cycle_id, name, kind, standing, word, detail FROM candidates WHERE {where} ORDER BY id"  # noqa: S608 - this module's own

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stream.cycles.account import Account
 from stream.cycles.canaries import look_at_all
 from stream.cycles.inbox import FROZEN
 from stream.cycles.ledger import LIFETIME
@@ -235,3 +236,18 @@ async def test_share_of_promotions_that_may_be_false_is_spent_on_the_canary_alon
     lifetime = Lifetime.decode(trial.here.ledger.mark(LIFETIME, ""))
     assert list(lifetime.places) == ["c1/config/react"]
     assert trial.candidate.detail["error"] < 0.05
+
+
+async def test_account_that_two_processes_write_to_loses_nothing(deploy: Deploy) -> None:
+    """The learner notes a canary's verdict while a cycle's process sets an error aside for its candidate: both read the account before either writes."""
+    trial = await Trial.begun(deploy, evaluator=EVALUATOR)
+    bench, first = trial.here.bench, trial.candidate
+    trial.here.ledger.stage("c1", "routing/ucb", {})
+    second = trial.here.candidates("c1")["routing/ucb"]
+    noted = Account(bench, first).marks(promoted=True)
+    alpha = Account(bench, second).alpha()
+    trial.here.ledger.put_marks(noted)
+
+    places = Lifetime.decode(trial.here.ledger.mark(LIFETIME, "")).places
+    assert [place.promoted for place in places.values()] == [True, None]
+    assert places["c1/routing/ucb"].alpha == alpha
