@@ -20,7 +20,7 @@ from stream.client.sessions import MAX_SESSIONS, Sessions
 from stream.client.snapshot import Snapshot
 from stream.client.table import Draw, Lottery, RoutingTable
 from stream.reading.query_class import classifier
-from stream.records import ANY_CLASS, Arm, Decision, RoutingUpdate, class_of_tenant
+from stream.records import ANY_CLASS, Arm, Decision, RoutingUpdate, class_of_tenant, is_trial
 from stream.routing.settings import project
 from stream.topics import ROUTING
 
@@ -147,7 +147,7 @@ class Router:
             return self._fresh(trace_id, asked, table, None)
         with self._sessions.lock:
             arm = self._sessions.get(session_id)
-            if arm is not None and self._share(table) > 0 and self._may_stay(arm.id, table, allowed):
+            if arm is not None and self._share(table) > 0 and self._may_stay(arm, table, allowed):
                 return Decision(trace_id=trace_id, kind="sticky", query_class=query_class, arm=arm, policy_version=table.policy_version if table else "")
             decision = self._fresh(trace_id, asked, table, session_id)
             if decision.arm != NO_ARM:
@@ -193,8 +193,9 @@ class Router:
                 return arm
         return next((parse_arm(arm_id) for arm_id in allowed or () if not self._is_withdrawn(arm_id, table)), NO_ARM)
 
-    def _may_stay(self, arm_id: str, table: RoutingTable | None, allowed: Collection[str] | None) -> bool:
-        return (allowed is None or arm_id in allowed) and not self._is_withdrawn(arm_id, table)
+    def _may_stay(self, arm: Arm, table: RoutingTable | None, allowed: Collection[str] | None) -> bool:
+        is_over = is_trial(arm.config_version) and (table is None or arm.id not in table.canaries)
+        return (allowed is None or arm.id in allowed) and not is_over and not self._is_withdrawn(arm.id, table)
 
     def _is_withdrawn(self, arm_id: str, table: RoutingTable | None) -> bool:
         return (table is not None and arm_id in table.withdrawn) or self.snapshot.is_withdrawn(arm_id)

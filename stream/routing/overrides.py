@@ -75,11 +75,12 @@ class Overrides:
         return any(self._matches(word.arm, arm) for word in self._of("withdraw", query_class) if word.arm)
 
     def canaries(self, query_class: str) -> list[Canary]:
-        """The canaries of a class that can be told apart from what they are held against: each an agent and a version of its configuration, with its share."""
+        """The canaries of a class that can be told apart from what they are held against, the newest of each agent: agent and version of its configuration, with its share."""
         if not set(self._fields) >= CANARY_FIELDS:
             return []
-        words = [word for word in self._of("canary", query_class) if word.arm is not None and word.arm.agent and word.arm.config_version]
-        return [(word.arm, min(max(word.share or 0.0, 0.0), MOST_CANARY)) for word in words if word.arm is not None]
+        words = sorted(self._of("canary", query_class), key=lambda word: (word.given_at, word.key))
+        newest = {word.arm.agent: (word.arm, word.share or 0.0) for word in words if word.arm is not None and word.arm.agent and word.arm.config_version}
+        return [(arm, min(max(share, 0.0), MOST_CANARY)) for arm, share in newest.values()]
 
     def named_classes(self) -> set[str]:
         """The classes that have a word of their own."""

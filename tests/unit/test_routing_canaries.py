@@ -9,6 +9,7 @@ from collections import Counter
 import msgspec
 import pytest
 
+from stream.client import Router
 from stream.client.agent_configs import AgentConfigs
 from stream.client.refining import refined
 from stream.client.table import RoutingTable
@@ -128,3 +129,34 @@ def test_agent_is_handed_what_its_decision_named_and_the_newest_trial_as_a_shado
     assert getattr(configs.get("react", 3), "toml", None) == "live"
     configs.apply(b"react", None)
     assert configs.get("react") is None
+
+
+def test_two_canaries_of_an_agent_do_not_get_two_shares() -> None:
+    """The newer word counts: an agent's requests are tried on once."""
+    routing = learned()
+    put(routing, msgspec.structs.replace(WORD, given_at=2.0))
+    put(routing, Override(kind="canary", arm=Arm(agent="react", config_version="~older"), share=0.05, given_at=1.0))
+
+    drawn = shares(decided(routing, 0.0))
+    assert sum(share for arm_id, share in drawn.items() if "~" in arm_id) <= 0.05
+    assert all(share == 0.0 for arm_id, share in drawn.items() if "~older" in arm_id)
+
+
+def test_session_of_a_canary_draws_again_once_it_is_over() -> None:
+    """A session sticks to its arm, but not to a version that nobody serves any more, whether a trace of it came or not."""
+    routing = learned()
+    put(routing, WORD)
+    router = Router("127.0.0.1:9", seed=1)
+    running = decided(routing, 0.0)
+    router.snapshot.apply(b"code", msgspec.json.encode(running))
+    sessions = [f"s{number}" for number in range(400)]
+    tried = [session for session in sessions if router.select("q", query_class="code", session_id=session).arm.config_version == TRIAL]
+    routing.override(WORD.key, None)
+    kept = [router.select("q", query_class="code", session_id=session).kind for session in tried]
+    router.snapshot.apply(b"code", msgspec.json.encode(decided(routing, 1.0)))
+    after = [router.select("q", query_class="code", session_id=session) for session in tried]
+
+    assert tried
+    assert set(kept) == {"sticky"}
+    assert {decision.kind for decision in after} == {"drawn"}
+    assert not any(decision.arm.config_version == TRIAL for decision in after)
