@@ -62,6 +62,9 @@ def read_rollout(said: object) -> float:
     return share
 
 
+LEAST_CANARY = 0.01
+
+
 class Settings(BaseSettings):
     """All that a deployment sets."""
 
@@ -168,7 +171,7 @@ class Settings(BaseSettings):
     evaluation_samples: int = Field(default=1_000, ge=1)
     """Samples of one evaluation, at most; a candidate that has not proved itself by then is discarded."""
     canary_share: float = Field(default=0.0, ge=0, le=0.05)
-    """Part of an agent's requests that a changed configuration serves before it goes live; 0: none. EDDY_ARM must name agent and config."""
+    """Part of an agent's requests, .01 to .05, that a changed configuration serves before it goes live; 0: none. EDDY_ARM must name agent and config."""
     canary_tools: bool = False
     """Whether that is so for changes of prompts and tools too."""
     canary_rewards: int = Field(default=1_000, ge=1)
@@ -209,6 +212,8 @@ class Settings(BaseSettings):
             faults.append(f"default_arm {self.default_arm!r} is none of the declared arms {[arm.id for arm in self.arms]}")
         if self.rollout < 1 and not self.default_arm and not self.arms:
             faults.append("rollout leaves requests to the default arm, but there is none; set EDDY_DEFAULT_ARM, or EDDY_ROLLOUT=1")
+        if 0 < self.canary_share < LEAST_CANARY:
+            faults.append(f"canary_share is {self.canary_share}, but one that serves less than {LEAST_CANARY} of the requests takes for ever to prove itself; set 0 or more")
         if self.canary_share > 0 and not {"agent", "config_version"} <= set(self.arm_fields):
             faults.append("canary_share is set, but a canary is an arm of its own, told by agent and configuration; set EDDY_ARM=model,agent,config")
         if faults:

@@ -220,6 +220,8 @@ def test_canary_that_could_not_be_drawn_is_refused_at_the_start(tmp_path: Path) 
     """Versions must be arms of their own for one of them to get a share."""
     with pytest.raises(SettingsError, match="EDDY_ARM=model,agent,config"):
         load(data_dir=tmp_path, canary_share=0.05)
+    with pytest.raises(SettingsError, match="takes for ever"):
+        load(data_dir=tmp_path, canary_share=0.001, arm="model,agent,config")
 
 
 async def test_without_an_evaluator_the_canary_judges_alone(deploy: Deploy) -> None:
