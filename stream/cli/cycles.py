@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The cycle, as `eddy cycles` names it; its beginning is enough.")]
-CandidateArgument = Annotated[str, typer.Argument(metavar="CANDIDATE", help="The candidate, as `eddy cycles show ID` names it; all that are held when not given.")]
+CandidateArgument = Annotated[str, typer.Argument(metavar="CANDIDATE", help="The candidate, as `eddy cycles show ID` names it; all that are held or are canaries when not given.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with the word.")]
 COLUMNS = ("cycle", "asked for", "why", "agent", "state", "candidates", "said")
 
@@ -143,10 +143,10 @@ async def _ask(settings: Settings, asked: CycleRequested, *, wait: bool, quiet: 
 def _order(order: str, cycle_id: str, candidate: str, reason: str, *, as_json: bool) -> None:
     settings = load_settings()
     told = _found(run(read_history(settings)), cycle_id)
-    held = [name for name, known in told.candidates.items() if known.get("standing") == "held"]
-    if not held or (candidate and candidate not in held):
+    undecided = [name for name, known in told.candidates.items() if known.get("standing") in ("held", "canary")]
+    if not undecided or (candidate and candidate not in undecided):
         which = f"candidate {candidate} of cycle {told.cycle_id}" if candidate else f"no candidate of cycle {told.cycle_id}"
-        raise EddyError(f"{which} {'is not' if candidate else 'is'} held for a person's word, but only such are {order}d; `eddy cycles show {told.cycle_id}` says how each stands")
+        raise EddyError(f"{which} {'is not' if candidate else 'is'} held for a person's word, nor a canary, but only such are {order}d; see `eddy cycles show {told.cycle_id}`")
     said = CycleOrder(cycle_id=told.cycle_id, order="approve" if order == "approve" else "discard", candidate=candidate, given_at=time.time(), reason=reason)
     _send(settings, said, as_json=as_json)
 

@@ -57,14 +57,16 @@ async def loop(fresh_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyP
     await made.fleet.close()
 
 
+def environ_for(loop: Loop) -> dict[str, str]:
+    own = {"BOOTSTRAP": loop.settings.bootstrap, "DATA_DIR": str(loop.settings.data_dir), "PARTITIONS": str(loop.settings.partitions)}
+    return os.environ | {f"EDDY_{name}": value for name, value in own.items()}
+
+
 @contextmanager
 def learner(loop: Loop) -> Iterator[subprocess.Popen[bytes]]:
     """A learner in a process of its own, that can be killed; what it says goes to a file."""
-    settings = loop.settings
-    own = {"BOOTSTRAP": settings.bootstrap, "DATA_DIR": str(settings.data_dir), "PARTITIONS": str(settings.partitions)}
-    with (settings.data_dir / "learner.log").open("ab") as log:
-        environ = os.environ | {f"EDDY_{name}": value for name, value in own.items()}
-        process = leash.start([sys.executable, "-m", "stream", "learner"], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    with (loop.settings.data_dir / "learner.log").open("ab") as log:
+        process = leash.start([sys.executable, "-m", "stream", "learner"], env=environ_for(loop), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
@@ -136,3 +138,22 @@ async def test_canary_serves_a_twentieth_until_it_is_judged(loop: Loop, needs_br
                     assert live_text(loop.settings) == BY_HAND
                 else:
                     await until(lambda: "browser" not in (live_text(loop.settings) or ""), within_s=15.0)
+
+
+async def test_a_person_ends_a_canary_by_a_command(loop: Loop) -> None:
+    """`eddy cycles discard` takes a canary that runs as it does what is held; afterwards there is nothing to be said of it."""
+    with learner(loop):
+        await until(lambda: count(loop.settings) == TRACES_MADE, within_s=60.0)
+        await asyncio.sleep(1.5)
+        await ask(loop.settings, "c1", agent=AGENT)
+        await told(loop.settings, "c1", lambda cycle: cycle.status)
+        discard = [sys.executable, "-m", "stream", "cycles", "discard", "c1", f"config/{AGENT}"]
+        first = await asyncio.to_thread(subprocess.run, discard, env=environ_for(loop), capture_output=True, check=False)
+        assert first.returncode == 0, first.stderr.decode()
+        cycle = await told(loop.settings, "c1", lambda cycle: cycle.candidates[f"config/{AGENT}"]["standing"] == "discarded")
+        assert cycle.candidates[f"config/{AGENT}"]["why"] == "a person discarded it"
+        again = await asyncio.to_thread(subprocess.run, discard, env=environ_for(loop), capture_output=True, check=False)
+
+    assert again.returncode == 1
+    assert b"nor a canary" in again.stderr
+    assert live_text(loop.settings) == BY_HAND
